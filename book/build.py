@@ -1,0 +1,133 @@
+"""Build both editions of the book from the one configuration at the top.
+
+The German edition is what ``_config.yml`` and ``_toc.yml`` describe; the English one differs in
+language, title and paths only.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jupyter_book.config import get_final_config
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+SITE = BUILD / "site"
+FIRST = "de"
+TRANSLATIONS: dict[str, dict[str, Any]] = {
+    "de": {},
+    "en": {
+        "author": "The authors of lnlib",
+        "copyright": "2026, the authors of lnlib. Text CC BY 4.0, code MIT",
+        "language": "en",
+        "nb_code_prompt_show": "Show code",
+        "nb_code_prompt_hide": "Hide code",
+        "html_theme_options": {
+            "search_bar_text": "Search this book …",
+            "toc_title": "On this page",
+        },
+    },
+}
+
+
+def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> dict[str, Any]:
+    """Return one edition's Jupyter Book configuration.
+
+    Args:
+        edition: `"de"` or `"en"`.
+        url: the repository's address, if another one than in `_config.yml`.
+        root: the folder of `_config.yml`.
+    """
+    config: dict[str, Any] = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    translation = dict(TRANSLATIONS[edition])
+    options = config["sphinx"]["config"]["html_theme_options"]
+    options.update(translation.pop("html_theme_options", {}))
+    for key in ("author", "copyright"):
+        config[key] = translation.pop(key, config[key])
+    config["sphinx"]["config"] |= translation | {"lnbook_twin": True}
+    config["bibtex_bibfiles"] = [str(root / bib) for bib in config["bibtex_bibfiles"]]
+    config["repository"]["path_to_book"] = f"book/{edition}"
+    if url is not None:
+        config["repository"]["url"] = url
+    return config
+
+
+def contents(root: Path = ROOT) -> str:
+    """Return the table of contents with paths from an edition's folder."""
+    return (root / "_toc.yml").read_text(encoding="utf-8").replace(f"book/{FIRST}/", "")
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def prepare(edition: str, build_dir: Path = BUILD, url: str | None = None) -> list[str]:
+    """Write an edition's `conf.py`; return the arguments that make Sphinx build the edition."""
+    folder, source = build_dir / "conf" / edition, ROOT / "book" / edition
+    toc = folder / "_toc.yml"
+    settings, _ = get_final_config(
+        user_yaml=configuration(edition, url),
+        cli_config={"external_toc_path": str(toc), "latex_individualpages": False},
+        raise_on_invalid=True,
+    )
+    _write_if_changed(toc, contents())
+    _write_if_changed(
+        folder / "conf.py", "".join(f"{key} = {settings[key]!r}\n" for key in sorted(settings))
+    )
+    paths = [folder, "-d", build_dir / "doctrees" / edition, source, build_dir / "site" / edition]
+    return ["-c", *map(str, paths)]
+
+
+def sphinx_environment() -> dict[str, str]:
+    """Return the environment in which Sphinx finds the book's extension."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "book" / "_ext")}
+
+
+def build(
+    editions: list[str], strict: bool = False, build_dir: Path = BUILD, url: str | None = None
+) -> None:
+    """Build editions, and the page that leads to them."""
+    for edition in editions:
+        print(f"── {edition}", flush=True)
+        flags = ["-W", "--keep-going", "-n"] if strict else []
+        command = ["sphinx", "-b", "html", *flags, *prepare(edition, build_dir, url)]
+        subprocess.run([sys.executable, "-m", *command], check=True, env=sphinx_environment())
+    shutil.copy(ROOT / "book" / "choose.html", build_dir / "site" / "index.html")
+    (build_dir / "site" / ".nojekyll").touch()
+
+
+def serve(edition: str, port: int) -> None:
+    """Rebuild an edition whenever a source changes, and reload the browser."""
+    command = ["sphinx_autobuild", "--port", str(port), *prepare(edition)]
+    watch = ["--watch", str(ROOT / "book"), "--ignore", "*.pyc"]
+    subprocess.run([sys.executable, "-m", *command, *watch], check=True, env=sphinx_environment())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("edition", nargs="*", help="de or en; default: both")
+    parser.add_argument(
+        "--warnings-as-errors", action="store_true", help="and complain about unknown references"
+    )
+    parser.add_argument("--serve", type=int, metavar="PORT", help="serve one edition, live")
+    options = parser.parse_args()
+    editions = options.edition or list(TRANSLATIONS)
+    if unknown := set(editions) - set(TRANSLATIONS):
+        parser.error(f"no edition is called {', '.join(sorted(unknown))}; there are de and en")
+    if options.serve:
+        serve(editions[0], options.serve)
+    else:
+        build(editions, strict=options.warnings_as_errors)
+        print(f"\nOpen {os.path.relpath(SITE / 'index.html')} in a browser.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Execute the book's notebooks and write them with clean metadata.
+
+``python book/notebooks.py [PAGE ...]`` re-executes both editions, two notebooks at a time.
+``python book/notebooks.py --address URL`` writes the repository's address into ``_config.yml`` and
+into the set-up cells, and executes nothing.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+BOOK = Path(__file__).resolve().parent
+CONFIG = BOOK.parent / "_config.yml"
+EDITIONS = ("de", "en")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = ("mystnb", "tags")
+ADDRESS = re.compile(r'^( *repository = )".*"$', re.MULTILINE)
+
+
+def pages(names: Iterable[str] = ()) -> list[Path]:
+    """Return the notebooks of both editions, or only those with the given file stems."""
+    wanted = set(names)
+    found = sorted(p for e in EDITIONS for p in (BOOK / e).glob("*.ipynb"))
+    if missing := wanted - {p.stem for p in found}:
+        raise ValueError(f"no page of the book is called {', '.join(sorted(missing))}")
+    return [p for p in found if not wanted or p.stem in wanted]
+
+
+def address() -> str:
+    """Return the repository's published address, empty while there is none."""
+    settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    return str(settings["repository"]["url"])
+
+
+def set_address(url: str) -> None:
+    """Write the repository's address into the configuration and into every notebook."""
+    settings = CONFIG.read_text(encoding="utf-8")
+    settings, count = re.subn(r"^  url: .*$", f'  url: "{url}"', settings, flags=re.MULTILINE)
+    if count != 1:
+        raise ValueError(f"{CONFIG.name} has {count} lines '  url: …', expected one")
+    CONFIG.write_text(settings, encoding="utf-8", newline="\n")
+    for path in pages():
+        notebook = read(path)
+        fill_address(notebook, url)
+        write(notebook, path)
+
+
+def fill_address(notebook: nbformat.NotebookNode, url: str) -> None:
+    """Write the repository's address into the set-up cell."""
+    cell = next(c for c in notebook.cells if c["id"] == "setup")
+    cell.source, count = ADDRESS.subn(lambda m: f'{m[1]}"{url}"', cell.source)
+    if count != 1:
+        raise ValueError(f"the set-up cell assigns `repository` {count} times, expected once")
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Drop everything from the metadata that is not part of the book."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        kept = {k: cell.metadata[k] for k in CELL_METADATA if cell.metadata.get(k)}
+        cell.metadata = nbformat.from_dict(kept)
+        for output in cell.get("outputs", []):
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+
+
+def execute(notebook: nbformat.NotebookNode) -> None:
+    """Run a notebook top to bottom in an empty folder, on the CPU, without progress bars."""
+    environment = {**os.environ, "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],
+            timeout=600,
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute(env=environment)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook of the current format."""
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
+
+
+def text(notebook: nbformat.NotebookNode) -> str:
+    """Return the one file content that represents a notebook."""
+    return f"{nbformat.writes(notebook)}\n"
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook deterministically."""
+    nbformat.validate(notebook)
+    path.write_text(text(notebook), encoding="utf-8", newline="\n")
+
+
+def refresh(path: Path, url: str) -> float:
+    """Execute one notebook and rewrite it; return the seconds it took."""
+    notebook = read(path)
+    fill_address(notebook, url)
+    start = time.perf_counter()
+    execute(notebook)
+    seconds = time.perf_counter() - start
+    clean(notebook)
+    write(notebook, path)
+    return seconds
+
+
+def refresh_all(paths: list[Path], url: str, jobs: int = 2) -> None:
+    """Execute and rewrite notebooks, ``jobs`` at a time, and print each one's run time."""
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(paths), unit="page", disable=None) as progress,
+    ):
+        running = {pool.submit(refresh, path, url): path for path in paths}
+        for done in as_completed(running):
+            path = running[done]
+            tqdm.write(f"{path.parent.name}/{path.stem}: {done.result():.1f} s")
+            progress.update()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("page", nargs="*", help="file stems, for example 1b_numerik; default: all")
+    parser.add_argument("--address", metavar="URL", help="write the repository's address, only")
+    options = parser.parse_args()
+    if options.address is not None:
+        set_address(options.address)
+    else:
+        refresh_all(pages(options.page), address())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""The pages: twins agree, notebooks are clean, figures are described, claims are shown."""
+
+import copy
+import re
+from itertools import pairwise
+
+import nbformat
+import pytest
+import yaml
+from pybtex.database import parse_file
+
+import build
+import checks
+import notebooks
+
+BOOK = notebooks.BOOK
+EDITIONS = notebooks.EDITIONS
+PAGES = {e: {p.stem: p for p in notebooks.pages() if p.parent.name == e} for e in EDITIONS}
+PATHS = notebooks.pages()
+KNOWN = set(parse_file(BOOK / "references.bib").entries)
+
+
+def name(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.fixture(scope="module")
+def book():
+    return {e: {stem: notebooks.read(p) for stem, p in PAGES[e].items()} for e in EDITIONS}
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return yaml.safe_load((BOOK / "claims.yml").read_text(encoding="utf-8"))
+
+
+def source(edition, stem):
+    """Text of a page, code included."""
+    path = BOOK / edition / f"{stem}.md"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    return "\n\n".join(c.source for c in notebooks.read(path.with_suffix(".ipynb")).cells)
+
+
+def test_both_editions_hold_the_pages_of_the_contents():
+    for edition in EDITIONS:
+        found = {p.stem for p in (BOOK / edition).iterdir() if p.suffix in {".md", ".ipynb"}}
+        assert found == set(checks.contents())
+    kinds = [{p.name for p in (BOOK / e).iterdir() if not p.name.startswith(".")} for e in EDITIONS]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("stem", PAGES["de"])
+def test_twin_notebooks_agree(book, stem):
+    assert checks.parity(book["de"][stem], book["en"][stem]) == []
+
+
+@pytest.mark.parametrize("stem", [s for s in checks.contents() if s not in PAGES["de"]])
+def test_twin_texts_agree(stem):
+    assert [*checks.markdown_differences(source("de", stem), source("en", stem))] == []
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+class TestNotebook:
+    def test_is_stored_clean(self, path):
+        notebook = notebooks.read(path)
+        notebooks.clean(notebook)
+        assert path.read_text(encoding="utf-8") == notebooks.text(notebook)
+
+    def test_ran_top_to_bottom_without_errors(self, path):
+        code = [c for c in notebooks.read(path).cells if c.cell_type == "code"]
+        assert [c.execution_count for c in code] == [*range(1, len(code) + 1)]
+        outputs = [o for c in code for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error"]
+        assert not [o.text for o in outputs if o.get("name") == "stderr"]
+
+    def test_starts_with_the_set_up_cell_of_all(self, path):
+        notebook = notebooks.read(path)
+        first = next(c for c in notebook.cells if c.cell_type == "code")
+        reference = notebooks.read(PATHS[0])
+        expected = next(c for c in reference.cells if c["id"] == "setup")
+        assert (first["id"], first.source) == ("setup", expected.source)
+
+    def test_installs_from_the_address_in_the_configuration(self, path):
+        notebook = notebooks.read(path)
+        before = notebooks.text(notebook)
+        notebooks.fill_address(notebook, notebooks.address())
+        assert notebooks.text(notebook) == before
+
+    def test_describes_its_figures_in_vector_graphics(self, path):
+        for cell in notebooks.read(path).cells:
+            if checks.image_count(cell):
+                assert len(checks.alt_text(cell)) >= 20, cell["id"]
+                kinds = {k for o in cell.outputs for k in o.get("data", {}) if "image/" in k}
+                assert kinds == {"image/svg+xml"}, cell["id"]
+
+    def test_has_one_title_on_top_and_no_skipped_heading(self, path):
+        cells = notebooks.read(path).cells
+        levels = checks.heading_levels(
+            "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+        )
+        assert cells[0].source.startswith("# ")
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(b <= a + 1 for a, b in pairwise(levels))
+
+    def test_sets_three_to_six_exercises(self, path):
+        exercises = re.findall(r"^:::+\{exercise\}", source(path.parent.name, path.stem), re.M)
+        if path.stem != "loesungen":
+            assert 3 <= len(exercises) <= 6
+
+    def test_ends_with_the_way_on(self, path):
+        order = checks.contents()
+        following = order[order.index(path.stem) + 1]
+        last = notebooks.read(path).cells[-1]
+        assert last.cell_type == "markdown"
+        assert following in last.source
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_exercise_is_solved(edition):
+    text = "\n".join(source(edition, stem) for stem in checks.contents())
+    labels = re.findall(r"^:::+\{exercise\}.*\n:label: *(\S+)", text, re.M)
+    solved = re.findall(r"^:::+\{solution(?:-start)?\} *(\S+)", text, re.M)
+    assert sorted(labels) == sorted(solved)
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_citation_is_in_the_bibliography(edition):
+    text = "\n".join(source(edition, stem) for stem in checks.contents())
+    assert checks.citations(text) <= KNOWN
+
+
+def test_every_reference_is_used(claims):
+    text = "\n".join(source("de", stem) for stem in checks.contents())
+    assert KNOWN <= checks.citations(text) | {k for c in claims for k in c["references"]}
+
+
+def test_ledger_and_pages_agree(book, claims):
+    assert checks.ledger(claims, book, KNOWN) == []
+
+
+# The checks themselves: each must notice what it is there for.
+
+
+def cell(kind, source, name="c", tags=(), outputs=()):
+    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}[kind]
+    extra = {"outputs": list(outputs)} if kind == "code" else {}
+    return make(source, id=name, metadata={"tags": list(tags)} if tags else {}, **extra)
+
+
+def notebook(*cells):
+    return nbformat.v4.new_notebook(cells=list(cells))
+
+
+@pytest.mark.parametrize(
+    ("de", "en"),
+    [
+        ("x = 1  # eins", "x = 1  # one"),
+        ('print("Fehler:", x)', 'print("error:", x)'),
+        ('print(f"{a:.2f} von {b}")', 'print(f"of {b}, {a:.2f}")'),
+        ('label = "Schritte" if x else "ja"', 'label = "steps" if x else "yes"'),
+        ('%pip install "x"', '%pip install "x"'),
+        ("f(a,\n  b)", "f(a, b)"),
+    ],
+)
+def test_translated_code_counts_as_equal(de, en):
+    assert [*checks.code_differences(de, en)] == []
+
+
+@pytest.mark.parametrize(
+    ("de", "en"),
+    [
+        ("x = 1", "x = 2"),
+        ("f(x, eps=0.3)", "f(x)"),
+        ('print(f"Fehler {a:.2f}")', 'print(f"error {a:.3f}")'),
+        ('print(f"Fehler {a}")', 'print(f"error {b}")'),
+        ('x.astype("float32")', 'x.astype("float64")'),
+        ('np.einsum("ij,jk->ik", a, b)', 'np.einsum("ij,jk->ki", a, b)'),
+        ('print("auf 3 Stellen")', 'print("to 4 places")'),
+        ("%pip install a", "%pip install b"),
+    ],
+)
+def test_changed_code_is_noticed(de, en):
+    assert [*checks.code_differences(de, en)] != []
+
+
+@pytest.mark.parametrize(
+    ("de", "en"),
+    [
+        ("(sec-a)=\n## A", "(sec-b)=\n## A"),
+        ("{cite}`ba2016layer`", "{cite}`wu2018group`"),
+        ("siehe [A](#sec-a)", "see [A](#sec-b)"),
+        ("## A", "### A"),
+        ("$$\nx\n$$", "x"),
+        (":::{exercise} A\n:label: ex-a\n:::", ":::{exercise} A\n:label: ex-b\n:::"),
+        ("> **C11** „x“ · *falsch*", "> **C12** “x” · *wrong*"),
+    ],
+)
+def test_changed_text_is_noticed(de, en):
+    assert [*checks.markdown_differences(de, en)] != []
+
+
+def test_changed_cells_are_noticed():
+    stream = nbformat.v4.new_output("stream", name="stdout", text="Fehler 1,5e-3\n")
+    page = notebook(cell("code", "f()", tags=["claim-C1"], outputs=[stream]))
+    assert checks.parity(page, page) == []
+    for change in (
+        lambda c: c.update(id="other"),
+        lambda c: c.metadata.update(tags=[]),
+        lambda c: c.outputs[0].update(text="error 2.5e-3\n"),
+        lambda c: c.outputs.append(nbformat.v4.new_output("display_data", {"image/svg+xml": ""})),
+        lambda c: c.metadata.update(mystnb={"image": {"alt": "a line"}}),
+    ):
+        other = copy.deepcopy(page)
+        change(other.cells[0])
+        assert checks.parity(page, other) != []
+
+
+CLAIM = {
+    "id": "C11",
+    "section": "Funktionsprinzip",
+    "claim": {"de": "ĥ = (h − μ)/(σ + ε)", "en": "ĥ = (h − μ)/(σ + ε)"},
+    "verdict": "refined",
+    "finding": {"de": "ε steht unter der Wurzel.", "en": "ε belongs under the root."},
+    "references": ["ba2016layer"],
+    "page": "1_page",
+}
+
+
+def claim_page(quotation, code="assert x", tags=("claim-C11",)):
+    return notebook(cell("markdown", quotation, "q"), cell("code", code, "shown", tags))
+
+
+def claim_book():
+    return {
+        "de": {"1_page": claim_page("> **C11** „ĥ =\n> (h − μ)/(σ + ε)“ · *präzisiert*")},
+        "en": {"1_page": claim_page("> **C11** “ĥ = (h − μ)/(σ + ε)” · *refined*")},
+    }
+
+
+def test_ledger_accepts_a_claim_that_a_cell_shows():
+    assert checks.ledger([CLAIM], claim_book(), {"ba2016layer"}) == []
+
+
+def test_ledger_accepts_a_claim_that_only_a_citation_settles():
+    pages = claim_book()
+    for edition in pages.values():
+        edition["1_page"].cells[1].metadata.tags = []
+    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) != []
+    for edition in pages.values():
+        edition["1_page"].cells[0].source += "\n\nText {cite}`ba2016layer`."
+    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "correct"},
+        {"verdict": "maybe"},
+        {"id": "C12"},
+        {"claim": {"de": "anders", "en": "ĥ = (h − μ)/(σ + ε)"}},
+        {"finding": {"de": "", "en": "ε belongs under the root."}},
+        {"references": ["nobody2000nothing"]},
+        {"page": "2_page"},
+        {"extra": "key"},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_ledger_notices_a_wrong_entry(change):
+    assert checks.ledger([CLAIM | change], claim_book(), {"ba2016layer"}) != []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        claim_page("> **C11** “ĥ = (h − μ)/(σ + ε)” · *wrong*"),
+        claim_page("> **C11** “ĥ = (h − μ)/σ” · *refined*"),
+        claim_page("no quotation"),
+        claim_page("> **C11** “ĥ = (h − μ)/(σ + ε)” · *refined*", code="print(x)"),
+        claim_page("> **C11** “ĥ = (h − μ)/(σ + ε)” · *refined*", tags=()),
+        claim_page("> **C11** “ĥ = (h − μ)/(σ + ε)” · *refined*", tags=("claim-C11", "claim-C99")),
+    ],
+    ids=["verdict", "wording", "unquoted", "no assert", "no cell", "unknown tag"],
+)
+def test_ledger_notices_a_wrong_page(page):
+    pages = claim_book()
+    pages["en"]["1_page"] = page
+    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) != []
+
+
+def test_ledger_notices_a_double_and_a_missing_entry():
+    assert checks.ledger([CLAIM, CLAIM], claim_book(), {"ba2016layer"}) != []
+    assert checks.ledger([], claim_book(), {"ba2016layer"}) != []
+
+
+def test_editions_differ_in_language_title_and_paths_only():
+    de, en = (build.configuration(e) for e in EDITIONS)
+    differing = {k for k in de if de[k] != en[k]}
+    assert differing == {"author", "copyright", "repository", "sphinx"}
+    assert set(de["sphinx"]["config"]) == set(en["sphinx"]["config"])
