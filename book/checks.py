@@ -24,7 +24,7 @@ REFERENCE = re.compile(r"\]\(#([\w-]+)\)|\{(?:ref|numref|eq|prf:ref)\}`(?:[^`<]*
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 FENCE = re.compile(r"^(?:```|~~~)[^\n]*\n.*?^(?:```|~~~) *$", re.MULTILINE | re.DOTALL)
 DISPLAY_MATH = re.compile(r"^ *\$\$", re.MULTILINE)
-CLAIM_TAG = re.compile(r"claim-(C\d+)")
+CLAIM_TAG = re.compile(r"claim-([CM]\d+)")
 
 
 class _Normalize(ast.NodeTransformer):
@@ -108,7 +108,7 @@ def _marks(text: str) -> dict[str, list[Any]]:
         "heading levels": heading_levels(text),
         "displayed formulas": [len(DISPLAY_MATH.findall(prose))],
         "directives": re.findall(r"^:::+\{([\w:-]+)\}", text, re.MULTILINE),
-        "claims": re.findall(r"^> \*\*(C\d+)\*\*", text, re.MULTILINE),
+        "claims": re.findall(r"^> \*\*([CM]\d+)\*\*", text, re.MULTILINE),
     }
 
 
@@ -169,7 +169,7 @@ VERDICTS = {
     },
     "en": {"correct": "correct", "refined": "refined", "wrong": "wrong", "contested": "contested"},
 }
-QUOTATION = re.compile(r"\*\*(C\d+)\*\* *[„“](.+?)[“”] *· *\*(.+?)\*")
+QUOTATION = re.compile(r"\*\*([CM]\d+)\*\* *[„“](.+?)[“”] *· *\*(.+?)\*")
 BLOCKQUOTE = re.compile(r"(?:^> ?.*\n?)+", re.MULTILINE)
 ENTRY_KEYS = {"id", "section", "claim", "verdict", "finding", "references", "page"}
 

@@ -20,6 +20,7 @@ Example:
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -53,7 +54,8 @@ class _Standardize(torch.autograd.Function):
         x_hat, rstd = ctx.saved_tensors
         count = math.prod(x_hat.shape[axis] for axis in ctx.axes)
         dot = (g * x_hat).mean(ctx.axes, keepdim=True) + rstd * g_rstd / count
-        return _jacobian(g, dot, x_hat, rstd, ctx.axes, ctx.center), None, None, None
+        dx = _jacobian(g, dot, x_hat, rstd, ctx.axes, ctx.center)
+        return dx, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, Tensor, None, None]:
@@ -67,25 +69,36 @@ def _standardize(
     x: Tensor, axes: tuple[int, ...], eps: float, center: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r"""$\hat x = r\,(x - \mu)$ over `axes`, with $r$, $\mu$, $\sigma^2$, from plain operations."""
+    sub, mul, _ = _operations()
     scale = _power_of_two(x.detach(), axes, math.sqrt(eps))
     c = x * scale
     mean = torch.zeros_like(scale)
     if center:
         mean = c.mean(axes, keepdim=True)
-        c = c - mean
-        c = c - c.mean(axes, keepdim=True)
+        c = sub(c, mean)
+        c = sub(c, c.mean(axes, keepdim=True))
     var = c.square().mean(axes, keepdim=True)
     r = (var + eps * scale.square()).rsqrt()
-    return c * r, r * scale, mean / scale, var / scale.square()
+    return mul(c, r), r * scale, mean / scale, var / scale.square()
 
 
 def _jacobian(
     v: Tensor, dot: Tensor, x_hat: Tensor, rstd: Tensor, axes: tuple[int, ...], center: bool
 ) -> Tensor:
     r"""$r\,(v - \langle v\rangle - \hat x\,\text{dot})$."""
-    if center:
-        v = v - v.mean(axes, keepdim=True)
-    return torch.addcmul(v, x_hat, dot, value=-1) * rstd
+    _, mul, addcmul = _operations()
+    v = v - (v.mean(axes, keepdim=True) if center else 0)
+    return mul(addcmul(v, x_hat, dot, value=-1), rstd)
+
+
+def _operations() -> tuple[Callable[..., Tensor], Callable[..., Tensor], Callable[..., Tensor]]:
+    """Subtract, multiply, multiply and add: in place where nobody differentiates them.
+
+    Fresh memory costs a CPU more than the arithmetic does.
+    """
+    if torch.is_grad_enabled() or _differentiate_by_composition():
+        return Tensor.sub, Tensor.mul, Tensor.addcmul
+    return Tensor.sub_, Tensor.mul_, Tensor.addcmul_
 
 
 def _power_of_two(x: Tensor, axes: tuple[int, ...], floor: float) -> Tensor:
@@ -313,7 +326,10 @@ def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, layout: L
         return torch.addcmul(beta, x_hat, gamma)
     if gamma is not None:
         return x_hat * gamma
-    return x_hat if beta is None else x_hat + beta
+    if beta is not None:
+        return x_hat + beta
+    # x_hat is kept for the backward pass; the caller may overwrite what it gets
+    return x_hat.clone() if x_hat.requires_grad else x_hat
 
 
 @torch.no_grad()

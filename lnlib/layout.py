@@ -17,7 +17,7 @@ class Layout(NamedTuple):
     """The axes of one method on one input shape."""
 
     view: tuple[int, ...]
-    """Shape in which the statistics axes are whole axes; the input's own except for group norm."""
+    """Shape of the input in which each group of values is a slice along `axes`."""
     axes: tuple[int, ...]
     """Axes of `view` that share one mean and one variance."""
     parameter: tuple[int, ...]
@@ -31,25 +31,27 @@ class Layout(NamedTuple):
 
 def layer_layout(shape: tuple[int, ...], normalized_shape: tuple[int, ...]) -> Layout:
     """Layer norm, RMS norm: the trailing axes of each example (or token)."""
-    axes = tuple(range(len(shape) - len(normalized_shape), len(shape)))
-    return Layout(shape, axes, normalized_shape)
+    rows = math.prod(shape[: len(shape) - len(normalized_shape)])
+    return Layout((rows, math.prod(normalized_shape)), (1,), normalized_shape)
 
 
 def group_layout(shape: tuple[int, ...], num_groups: int) -> Layout:
     """Group norm: `channels / num_groups` channels of one example, over all positions."""
     batch, channels, *positions = shape
-    view = (batch, num_groups, channels // num_groups, *positions)
-    return Layout(view, tuple(range(2, len(view))), _per_channel(shape))
+    view = (batch * num_groups, channels // num_groups * math.prod(positions))
+    return Layout(view, (1,), _per_channel(shape))
 
 
 def instance_layout(shape: tuple[int, ...]) -> Layout:
     """Instance norm: one channel of one example, over all positions."""
-    return Layout(shape, tuple(range(2, len(shape))), _per_channel(shape))
+    batch, channels, *positions = shape
+    return Layout((batch * channels, math.prod(positions)), (1,), _per_channel(shape))
 
 
 def batch_layout(shape: tuple[int, ...]) -> Layout:
     """Batch norm: one channel, over all examples and positions."""
-    return Layout(shape, (0, *range(2, len(shape))), _per_channel(shape))
+    batch, channels, *positions = shape
+    return Layout((batch, channels, math.prod(positions)), (0, 2), _per_channel(shape))
 
 
 def _per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
