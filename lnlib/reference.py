@@ -518,7 +518,7 @@ def _update_counter(num_batches_tracked: Array | None, momentum: float | None) -
 def _update_running(
     running_mean: Any, running_var: Any, cache: Cache, momentum: float, unbiased: bool
 ) -> None:
-    x = cache.input.astype(_compute_dtype(cache.input), copy=False)
+    x = cache.input.astype(_compute_dtype(cache.input), copy=False).reshape(cache.layout.view)
     var = x.var(cache.layout.axes, ddof=int(unbiased), keepdims=True)
     for running, new in ((running_mean, cache.stats.mean), (running_var, var)):
         average = np.asarray(new).reshape(-1, running.size).mean(0)
