@@ -66,7 +66,8 @@ def standardize(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450, equation 3, which has no ε.
     """
-    scale = _power_of_two(x, axes, _floor(eps, eps_mode))
+    floor = _floor(eps, eps_mode)
+    scale = _power_of_two(x, axes, floor)
     c = x * scale
     mean = None
     if center:
@@ -74,10 +75,11 @@ def standardize(
         c = subtract_mean(c, scaled_mean, axes)
         mean = scaled_mean / scale
     var = _mean(np.square(c), axes)
+    scaled_floor = (floor * scale).astype(x.dtype)
     if eps_mode == "inside":
-        r = 1 / np.sqrt(var + (eps * np.square(scale)).astype(x.dtype))
+        r = 1 / np.sqrt(var + np.square(scaled_floor))
     else:
-        r = 1 / (np.sqrt(var) + (eps * scale).astype(x.dtype))
+        r = 1 / (np.sqrt(var) + scaled_floor)
     return c * r, Stats(mean, r * scale)
 
 

@@ -70,7 +70,8 @@ def _standardize(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r"""$\hat x = r\,(x - \mu)$ over `axes`, with $r$, $\mu$, $\sigma^2$, from plain operations."""
     sub, mul, _ = _operations()
-    scale = _power_of_two(x.detach(), axes, math.sqrt(eps))
+    root = math.sqrt(eps)
+    scale = _power_of_two(x.detach(), axes, root)
     c = x * scale
     mean = torch.zeros_like(scale)
     if center:
@@ -78,8 +79,8 @@ def _standardize(
         c = sub(c, mean)
         c = sub(c, c.mean(axes, keepdim=True))
     var = c.square().mean(axes, keepdim=True)
-    r = (var + eps * scale.square()).rsqrt()
-    return mul(c, r), r * scale, mean / scale, var / scale.square()
+    r = (var + (root * scale).square()).rsqrt()
+    return mul(c, r), r * scale, mean / scale, var / scale / scale
 
 
 def _jacobian(
