@@ -99,7 +99,7 @@ class TestNotebook:
         levels = checks.heading_levels(
             "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
         )
-        assert cells[0].source.startswith("# ")
+        assert re.match(r"(\([\w-]+\)=\n)*# ", cells[0].source)
         assert levels[0] == 1
         assert levels.count(1) == 1
         assert all(b <= a + 1 for a, b in pairwise(levels))
