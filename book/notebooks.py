@@ -87,6 +87,7 @@ def execute(notebook: nbformat.NotebookNode) -> None:
             extra_arguments=["--log-level=ERROR"],
             timeout=600,
             record_timing=False,
+            coalesce_streams=True,
             resources={"metadata": {"path": folder}},
         )
         client.execute(env=environment)

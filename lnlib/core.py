@@ -75,6 +75,7 @@ def standardize(
         c = subtract_mean(c, scaled_mean, axes)
         mean = scaled_mean / scale
     var = _mean(np.square(c), axes)
+    scale = np.where(var == 0, _power_of_two(var, (), floor), scale)  # a constant has no size
     scaled_floor = (floor * scale).astype(x.dtype)
     if eps_mode == "inside":
         r = 1 / np.sqrt(var + np.square(scaled_floor))
@@ -89,7 +90,6 @@ def standardize_backward(
     axes: tuple[int, ...],
     stats: Stats,
     *,
-    eps: float = 1e-5,
     eps_mode: EpsMode = "inside",
 ) -> tuple[Array, Array]:
     r"""Multiply `g` by the Jacobian of `standardize`, which is symmetric.
@@ -104,7 +104,6 @@ def standardize_backward(
         x: the input of `standardize`.
         axes: as passed to `standardize`.
         stats: as returned by `standardize`.
-        eps: as passed to `standardize`.
         eps_mode: as passed to `standardize`.
 
     Returns:
@@ -120,12 +119,15 @@ def standardize_backward(
     Source: derived in chapter 1a of the book.
     """
     rstd = stats.rstd
-    c = x if stats.mean is None else subtract_mean(x, stats.mean, axes)
-    x_hat = c * rstd
+    scale = _power_of_two(x, axes, 0)
+    c = x * scale
+    if stats.mean is not None:
+        c = subtract_mean(c, stats.mean * scale, axes)
+    scale = np.where(c.any(axes, keepdims=True), scale, 1)
+    x_hat = c * (rstd / scale)
     u = x_hat
     if eps_mode == "outside":
-        scale = _power_of_two(c, axes, eps)
-        sigma = np.sqrt(_mean(np.square(c * scale), axes)) / scale
+        sigma = np.sqrt(_mean(np.square(c), axes))
         u = np.divide(c, sigma, out=np.zeros_like(c), where=sigma > 0)
     projected = g - x_hat * _mean(g * u, axes)
     if stats.mean is not None:

@@ -79,8 +79,10 @@ def _standardize(
         c = sub(c, mean)
         c = sub(c, c.mean(axes, keepdim=True))
     var = c.square().mean(axes, keepdim=True)
-    r = (var + (root * scale).square()).rsqrt()
-    return mul(c, r), r * scale, mean / scale, var / scale / scale
+    size_of_eps = max(root, torch.finfo(x.dtype).tiny)
+    r_scale = torch.where(var == 0, 2.0 ** -math.frexp(size_of_eps)[1], scale)
+    r = (var + (root * r_scale).square()).rsqrt()
+    return mul(c, r), r * r_scale, mean / scale, var / scale / scale
 
 
 def _jacobian(

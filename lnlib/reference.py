@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from lnlib import layout as lay
-from lnlib.core import Array, EpsMode, Stats, standardize, standardize_backward
+from lnlib.core import Array, EpsMode, Stats, standardize, standardize_backward, subtract_mean
 from lnlib.layout import Layout, NormalizedShape
 
 
@@ -36,7 +36,6 @@ class Cache(NamedTuple):
     layout: Layout
     stats: Stats
     constant_stats: bool
-    eps: float
     eps_mode: EpsMode
 
 
@@ -450,7 +449,7 @@ def _forward(
     x = input.astype(_compute_dtype(input), copy=False).reshape(layout.view)
     x_hat, stats = standardize(x, layout.axes, eps, center=center, eps_mode=eps_mode)
     y = _affine(x_hat.reshape(input.shape), weight, bias, layout).astype(input.dtype, copy=False)
-    return y, Cache(input, weight, bias, layout, stats, False, eps, eps_mode)
+    return y, Cache(input, weight, bias, layout, stats, False, eps_mode)
 
 
 def _forward_running(
@@ -467,7 +466,7 @@ def _forward_running(
     mean = running_mean.astype(dtype).reshape(layout.parameter)
     rstd = 1 / np.sqrt(running_var.astype(dtype).reshape(layout.parameter) + dtype.type(eps))
     y = _affine((input - mean) * rstd, weight, bias, layout).astype(input.dtype, copy=False)
-    return y, Cache(input, weight, bias, layout, Stats(mean, rstd), True, eps, "inside")
+    return y, Cache(input, weight, bias, layout, Stats(mean, rstd), True, "inside")
 
 
 def _affine(x_hat: Array, weight: Array | None, bias: Array | None, layout: Layout) -> Array:
@@ -480,7 +479,7 @@ def _affine(x_hat: Array, weight: Array | None, bias: Array | None, layout: Layo
 
 
 def _backward(dy: Array, cache: Cache) -> tuple[Array, Array | None, Array | None]:
-    input, weight, bias, layout, stats, constant_stats, eps, eps_mode = cache
+    input, weight, bias, layout, stats, constant_stats, eps_mode = cache
     lay.check_parameter("dy", dy.shape, input.shape)
     dtype = _compute_dtype(input)
     dy = dy.astype(dtype, copy=False)
@@ -490,7 +489,7 @@ def _backward(dy: Array, cache: Cache) -> tuple[Array, Array | None, Array | Non
     else:
         x = input.astype(dtype, copy=False)
         g, x = g.reshape(layout.view), x.reshape(layout.view)
-        dx, x_hat = standardize_backward(g, x, layout.axes, stats, eps=eps, eps_mode=eps_mode)
+        dx, x_hat = standardize_backward(g, x, layout.axes, stats, eps_mode=eps_mode)
         dx, x_hat = dx.reshape(input.shape), x_hat.reshape(input.shape)
     dweight = None if weight is None else _sum_to(dy * x_hat, weight, layout)
     dbias = None if bias is None else _sum_to(dy, bias, layout)
@@ -519,8 +518,11 @@ def _update_running(
     running_mean: Any, running_var: Any, cache: Cache, momentum: float, unbiased: bool
 ) -> None:
     x = cache.input.astype(_compute_dtype(cache.input), copy=False).reshape(cache.layout.view)
-    var = x.var(cache.layout.axes, ddof=int(unbiased), keepdims=True)
-    for running, new in ((running_mean, cache.stats.mean), (running_var, var)):
+    mean = cast(Array, cache.stats.mean)
+    c = subtract_mean(x, mean, cache.layout.axes)
+    count = c.size // mean.size - int(unbiased)
+    var = np.square(c).sum(cache.layout.axes, keepdims=True) / count
+    for running, new in ((running_mean, mean), (running_var, var)):
         average = np.asarray(new).reshape(-1, running.size).mean(0)
         running += momentum * (average - running).astype(running.dtype)
 
