@@ -159,7 +159,9 @@ def _mean(x: Array, axes: tuple[int, ...]) -> Array:
 def _floor(eps: float, eps_mode: EpsMode) -> float:
     """The size of x at which ε takes over."""
     if eps_mode not in ("inside", "outside"):
-        raise ValueError(f'eps_mode must be "inside" or "outside", got {eps_mode!r}')
+        raise ValueError(
+            f'eps_mode must be "inside" or "outside", got {eps_mode!r}; pass one of them'
+        )
     return float(np.sqrt(eps)) if eps_mode == "inside" else eps
 
 

@@ -228,7 +228,7 @@ def instance_norm(
     layout = lay.instance_layout(shape)
     if not use_input_stats:
         return _normalize_running(input, layout, running_mean, running_var, weight, bias, eps)
-    lay.check_several_values(layout, "instance_norm")
+    lay.check_several_values(tuple(input.shape), layout, "instance_norm")
     y, mean, var = _normalize(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         _update_running(running_mean, running_var, mean, var, layout, momentum, unbiased=True)
@@ -271,7 +271,7 @@ def batch_norm(
     layout = lay.batch_layout(shape)
     if not training:
         return _normalize_running(input, layout, running_mean, running_var, weight, bias, eps)
-    lay.check_several_values(layout, "batch_norm")
+    lay.check_several_values(tuple(input.shape), layout, "batch_norm")
     y, mean, var = _normalize(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         factor = _update_counter(num_batches_tracked, momentum)
@@ -374,7 +374,7 @@ def _layer_layout(
 
 
 def _channel_shape(input: Tensor, **parameters: Tensor | None) -> tuple[int, ...]:
-    lay.check_input(tuple(input.shape), input.dtype, input.is_floating_point(), min_ndim=2)
+    lay.check_input(tuple(input.shape), input.dtype, input.is_floating_point(), None)
     _check_parameters((input.shape[1],), **parameters)
     return tuple(input.shape)
 

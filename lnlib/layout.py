@@ -66,15 +66,17 @@ def check_eps(eps: float) -> None:
         raise ValueError(f"eps must be finite and >= 0, got {eps}; pass a value such as 1e-5")
 
 
-def check_input(shape: tuple[int, ...], dtype: object, floating: bool, min_ndim: int = 1) -> None:
-    """Reject input that has no real mean, or too few axes for the method."""
+def check_input(
+    shape: tuple[int, ...], dtype: object, floating: bool, trailing: int | None
+) -> None:
+    """Reject input that has no real mean, or too few axes: `trailing`, or batch and channels."""
     if not floating:
         raise TypeError(
             f"input must be real floating point, got {dtype}; "
             "convert it first, for example to float32"
         )
-    if len(shape) < min_ndim:
-        wanted = "(batch, channels, ...)" if min_ndim == 2 else f"at least {min_ndim} axes"
+    if len(shape) < (2 if trailing is None else trailing):
+        wanted = "(batch, channels, ...)" if trailing is None else f"at least {trailing} axes"
         raise ValueError(
             f"input must have {wanted}, got shape {shape}; add the missing axes with reshape"
         )
@@ -93,7 +95,9 @@ def check_ndim(shape: tuple[int, ...], allowed: tuple[int, ...], module: str) ->
 def check_normalized_shape(normalized_shape: NormalizedShape) -> tuple[int, ...]:
     """Return `normalized_shape` as a tuple of sizes."""
     sizes = (normalized_shape,) if isinstance(normalized_shape, Integral) else normalized_shape
-    if not isinstance(sizes, Sequence) or not all(isinstance(size, Integral) for size in sizes):
+    if not isinstance(sizes, Sequence) or not all(
+        isinstance(size, Integral) and not isinstance(size, bool) for size in sizes
+    ):
         raise TypeError(
             "normalized_shape must be an int or a sequence of ints (sizes, not axis numbers), "
             f"got {normalized_shape!r}; pass input.shape[-1:] for the last axis"
@@ -131,7 +135,9 @@ def check_parameter(name: str, got: tuple[int, ...] | None, expected: tuple[int,
 def check_groups(channels: int, num_groups: int) -> None:
     """Reject a number of groups that does not divide the channels."""
     if isinstance(num_groups, bool) or not isinstance(num_groups, Integral):
-        raise TypeError(f"num_groups must be an int, got {num_groups!r}")
+        raise TypeError(
+            f"num_groups must be an int, got {num_groups!r}; pass a divisor of {channels}"
+        )
     if num_groups < 1:
         raise ValueError(f"num_groups must be >= 1, got {num_groups}; 1 normalizes all channels")
     if channels % num_groups:
@@ -141,7 +147,7 @@ def check_groups(channels: int, num_groups: int) -> None:
         )
 
 
-def check_several_values(layout: Layout, method: str) -> None:
+def check_several_values(shape: tuple[int, ...], layout: Layout, method: str) -> None:
     """Reject statistics of a single value: its normalized value would be 0 whatever it is."""
     if layout.group_size == 1:
         advice = {
@@ -150,7 +156,7 @@ def check_several_values(layout: Layout, method: str) -> None:
         }[method]
         raise ValueError(
             f"{method} needs more than one value per channel to compute statistics, "
-            f"got input of shape {layout.view}; {advice}"
+            f"got input of shape {shape}; {advice}"
         )
 
 

@@ -260,7 +260,7 @@ def instance_norm_forward(
     layout = lay.instance_layout(shape)
     if not use_input_stats:
         return _forward_running(input, layout, running_mean, running_var, weight, bias, eps)
-    lay.check_several_values(layout, "instance_norm")
+    lay.check_several_values(input.shape, layout, "instance_norm")
     y, cache = _forward(input, layout, weight, bias, eps)
     if running_mean is not None and input.size:
         _update_running(running_mean, running_var, cache, momentum, unbiased=True)
@@ -346,7 +346,7 @@ def batch_norm_forward(
     layout = lay.batch_layout(shape)
     if not training:
         return _forward_running(input, layout, running_mean, running_var, weight, bias, eps)
-    lay.check_several_values(layout, "batch_norm")
+    lay.check_several_values(input.shape, layout, "batch_norm")
     y, cache = _forward(input, layout, weight, bias, eps)
     if running_mean is not None and input.size:
         factor = _update_counter(num_batches_tracked, momentum)
@@ -538,7 +538,7 @@ def _layer_layout(
 
 
 def _channel_shape(input: Array, **parameters: Array | None) -> tuple[int, ...]:
-    lay.check_input(input.shape, input.dtype, _is_floating(input), min_ndim=2)
+    lay.check_input(input.shape, input.dtype, _is_floating(input), None)
     _check_parameters((input.shape[1],), **parameters)
     return input.shape
 
