@@ -274,7 +274,7 @@ def batch_norm(
     lay.check_several_values(tuple(input.shape), layout, "batch_norm")
     y, mean, var = _normalize(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
-        factor = _update_counter(num_batches_tracked, momentum)
+        factor = _update_counter(num_batches_tracked, momentum, _compute_dtype(input))
         _update_running(running_mean, running_var, mean, var, layout, factor, unbiased)
     return y
 
@@ -336,13 +336,15 @@ def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, layout: L
 
 
 @torch.no_grad()
-def _update_counter(num_batches_tracked: Tensor | None, momentum: float | None) -> float | Tensor:
+def _update_counter(
+    num_batches_tracked: Tensor | None, momentum: float | None, dtype: torch.dtype
+) -> float | Tensor:
     """Count the batch, and return its weight in the running statistics."""
     lay.check_momentum(momentum, num_batches_tracked)
     if num_batches_tracked is not None:
         num_batches_tracked.add_(1)
         if momentum is None:
-            return num_batches_tracked.reciprocal()
+            return num_batches_tracked.to(dtype).reciprocal()
     return cast(float, momentum)
 
 
