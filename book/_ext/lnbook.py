@@ -1,4 +1,4 @@
-"""The book's Sphinx extension: local MathJax, a link to the twin page, anchors of claims."""
+"""The book's Sphinx extension: nothing from other hosts, the twin page, anchors of claims."""
 
 import hashlib
 import importlib.util
@@ -55,6 +55,14 @@ def configure(app: Sphinx, config: Config) -> None:
         translators["general", "sphinx"].add_fallback(German())
 
 
+def drop_thebe(app: Sphinx, config: Config) -> None:
+    """Silence an extension of Jupyter Book that would load scripts from another host."""
+    for listeners in app.events.listeners.values():
+        for listener in list(listeners):
+            if listener.handler.__module__ == "sphinx_thebe":
+                app.disconnect(listener.id)
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Ship MathJax with the site."""
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
@@ -109,6 +117,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("lnbook_twin", False, "html", bool)
     app.add_config_value("lnbook_digest", "", "env", str)
     app.connect("config-inited", configure)
+    app.connect("config-inited", drop_thebe)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", distinguish_bodies)
     app.connect("html-page-context", link_twin)
