@@ -61,6 +61,8 @@ def drop_thebe(app: Sphinx, config: Config) -> None:
         for listener in list(listeners):
             if listener.handler.__module__ == "sphinx_thebe":
                 app.disconnect(listener.id)
+    styles = app.registry.css_files
+    styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
 
 
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
