@@ -43,6 +43,8 @@ def configure(app: Sphinx, config: Config) -> None:
     """Set what does not depend on the book's content."""
     config.templates_path.append(str(HERE / "_templates"))
     config.html_static_path.append(str(HERE.parent / "_static"))
+    config.html_favicon = str(HERE.parent / "_static" / "favicon.svg")
+    config.html_context.setdefault("default_mode", "auto")
     config.mathjax_path = MATHJAX
     options = config.html_theme_options
     options["article_header_end"] = ["language-switch.html", "article-header-buttons.html"]
