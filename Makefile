@@ -7,10 +7,10 @@ TEST := .venv/test/bin
 SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc')
 export TQDM_DISABLE = 1
 
-.PHONY: help book test lint notebooks serve address clean
+.PHONY: help book test test-site lint notebooks serve address clean
 
 help: ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
 
 book: _build/site/index.html ## build both editions (no torch needed)
 	@echo "Open _build/site/index.html in a browser."
@@ -21,6 +21,10 @@ _build/site/index.html: .venv/site/.installed $(SOURCES)
 test: lint ## check everything: style, types, units, every notebook, links
 	$(TEST)/pytest -n 2 --dist loadfile
 	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg book -n 2 --dist loadfile
+
+test-site: _build/site/index.html ## check the built site in a browser (chromium, node)
+	npm --prefix tests/site ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm --prefix tests/site test
 
 lint: .venv/test/.installed ## check style and types
 	$(TEST)/ruff check

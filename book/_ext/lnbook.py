@@ -7,7 +7,9 @@ from gettext import NullTranslations
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -28,6 +30,7 @@ GERMAN = {  # what Sphinx's own catalogue lacks
     "Link to this table": "Link auf diese Tabelle",
 }
 REPEATED_IDS = {"exercise-content", "solution-content", "proof-content"}
+VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 CLAIM = re.compile(r"tag_(claim-([CM]\d+))")
 
 
@@ -116,6 +119,32 @@ def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
             section["ids"] = [f"{section.parent['ids'][0]}-content"]
 
 
+def finish_pages(app: Sphinx, error: Exception | None) -> None:
+    """Correct what the theme and the extensions write: names, roles, image sizes, description."""
+    for path in sorted(app.outdir.glob("*.html")) if error is None else []:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        for tag in page.select("summary[aria-label], .search-button-field"):
+            del tag["aria-label"]  # it hides the text that is there
+        for tag in page.select("nav li > a + details > summary"):
+            tag["aria-label"] = tag.parent.find_previous_sibling("a").get_text()
+        for tag in page.select(".bd-sidebar-primary"):
+            tag.attrs |= {"role": "complementary", "aria-label": app.config.project}
+        for tag in page.select(".citation-list > .citation"):
+            tag["role"] = "listitem"
+        for tag in page.select(".cell_output:has(img)"):
+            tag["tabindex"] = "0"  # a wide figure scrolls in its box
+        for tag in page.select(".cell_output img"):
+            tag["loading"] = "lazy"
+            svg = (path.parent / unquote(tag["src"])).read_text()
+            points = VIEW_BOX.search(svg).groups()
+            tag["width"], tag["height"] = (round(float(size) * 4 / 3) for size in points)
+        first = page.select_one(".bd-article p")
+        if first and not page.select_one("meta[name=description]"):
+            text = " ".join(first.get_text().split())
+            page.head.append(page.new_tag("meta", attrs={"name": "description", "content": text}))
+        path.write_text(str(page))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_config_value("lnbook_twin", False, "html", bool)
@@ -126,5 +155,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", distinguish_bodies)
     app.connect("html-page-context", link_twin)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", finish_pages)
     app.add_css_file("custom.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
