@@ -15,16 +15,15 @@ help: ## show this list
 book: _build/site/index.html ## build both editions (no torch needed)
 	@echo "Open _build/site/index.html in a browser."
 
-_build/site/index.html: .venv/site/.installed $(SOURCES)
+_build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
 	$(SITE)/python book/build.py
 
-test: lint ## check everything: style, types, units, every notebook, links
+test: lint node_modules/.installed ## check everything: style, types, units, every notebook, links
 	$(TEST)/pytest -n 2 --dist loadfile
 	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg book -n 2 --dist loadfile
 
-test-site: _build/site/index.html ## check the built site in a browser (chromium, node)
-	npm --prefix tests/site ci --ignore-scripts --no-audit --no-fund --loglevel=error
-	npm --prefix tests/site test
+test-site: _build/site/index.html ## check the built site in a browser (chromium)
+	PATH="$(CURDIR)/$(SITE):$$PATH" npm run --silent test-site
 
 lint: .venv/test/.installed ## check style and types
 	$(TEST)/ruff check
@@ -34,11 +33,15 @@ lint: .venv/test/.installed ## check style and types
 notebooks: .venv/test/.installed ## execute and rewrite every notebook, both editions
 	env -u TQDM_DISABLE $(TEST)/python book/notebooks.py
 
-serve: .venv/test/.installed ## rebuild while you write; EDITION=en for English
+serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
 	$(TEST)/python book/build.py --serve 8000 $(or $(EDITION),de)
 
 address: .venv/site/.installed ## write the published address: URL=...
 	$(SITE)/python book/notebooks.py --address "$(URL)"
+
+node_modules/.installed: package.json package-lock.json .venv/site/.installed
+	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 clean: ## remove what was built, keep the environments
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,6 @@ language, title and paths only.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import yaml
 from jupyter_book.config import get_final_config
+
+import finish
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -54,6 +55,9 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
     config["repository"]["path_to_book"] = f"book/{edition}"
     if url is not None:
         config["repository"]["url"] = url
+    if address := finish.published(config["repository"]["url"]):
+        config["sphinx"]["extra_extensions"].append("sphinxext.opengraph")
+        config["sphinx"]["config"]["ogp_site_url"] = f"{address}{edition}/"
     return config
 
 
@@ -81,7 +85,7 @@ def prepare(edition: str, build_dir: Path = BUILD, url: str | None = None) -> li
     _write_if_changed(
         folder / "conf.py", "".join(f"{key} = {settings[key]!r}\n" for key in sorted(settings))
     )
-    paths = [folder, "-d", build_dir / "doctrees" / edition, source, build_dir / "site" / edition]
+    paths = [folder, "-d", build_dir / "doctrees" / edition, source, build_dir / "html" / edition]
     return ["-c", *map(str, paths)]
 
 
@@ -93,13 +97,21 @@ def sphinx_environment() -> dict[str, str]:
 def build(
     editions: list[str], strict: bool = False, build_dir: Path = BUILD, url: str | None = None
 ) -> None:
-    """Build editions, and the page that leads to them."""
+    """Build editions, and of them the site."""
     for edition in editions:
         print(f"── {edition}", flush=True)
         flags = ["-W", "--keep-going", "-n"] if strict else []
         command = ["sphinx", "-b", "html", *flags, *prepare(edition, build_dir, url)]
         subprocess.run([sys.executable, "-m", *command], check=True, env=sphinx_environment())
-    shutil.copy(ROOT / "book" / "choose.html", build_dir / "site" / "index.html")
+    settings = configuration(FIRST, url)
+    address = finish.published(settings["repository"]["url"])
+    finish.finish(
+        build_dir / "html",
+        build_dir / "site",
+        ROOT / "book/choose.html",
+        settings["title"],
+        address,
+    )
     (build_dir / "site" / ".nojekyll").touch()
 
 

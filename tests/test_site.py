@@ -4,14 +4,17 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
 import build
 import checks
+import finish
 import notebooks
 
 EDITIONS = tuple(build.TRANSLATIONS)
@@ -92,8 +95,6 @@ def test_every_page_leads_to_its_twin(html, site, edition):
         (switch,) = page.select("a.language-switch")
         assert switch["href"] == f"../{other}/{name}.html"
         assert switch["hreflang"] == other
-        alternates = {a["hreflang"]: a["href"] for a in page.select("link[rel=alternate]")}
-        assert alternates == {e: f"../{e}/{name}.html" for e in EDITIONS}
         assert page.html["lang"] == edition
 
 
@@ -128,21 +129,87 @@ def test_no_launch_button_without_an_address(html):
     assert not any("colab" in str(page) for page in html.values())
 
 
-@pytest.mark.parametrize("edition", EDITIONS)
-def test_launch_button_opens_the_very_notebook(tmp_path, edition):
-    path = next(p for p in notebooks.pages() if p.parent.name == edition)
-    arguments = build.prepare(edition, tmp_path, url=EXAMPLE)
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", *arguments, str(path)],
-        check=True,
-        env=build.sphinx_environment(),
-    )
-    page = (tmp_path / "site" / edition / f"{path.stem}.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The site as it is built once the book has an address."""
+    folder = tmp_path_factory.mktemp("published")
+    build.build(list(EDITIONS), build_dir=folder, url=EXAMPLE)
+    return folder / "site"
+
+
+@pytest.mark.parametrize("path", notebooks.pages(), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_launch_button_opens_the_very_notebook(published, path):
+    edition = path.parent.name
+    page = (published / edition / f"{path.stem}.html").read_text(encoding="utf-8")
     buttons = BeautifulSoup(page, "html.parser").select("a[href*=colab]")
     assert {b["href"] for b in buttons} == {
         "https://colab.research.google.com/github/example/layer-normalization/blob/main/"
         f"book/{edition}/{path.name}"
     }
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_published_pages_name_their_address_and_their_twin(published, edition):
+    base = "https://example.github.io/layer-normalization/"
+    for name in checks.contents():
+        text = (published / edition / f"{name}.html").read_text(encoding="utf-8")
+        head = BeautifulSoup(text, "html.parser").head
+        address = f"{base}{edition}/{name}.html"
+        assert head.select_one("link[rel=canonical]")["href"] == address
+        alternates = {a["hreflang"]: a["href"] for a in head.select("link[rel=alternate]")}
+        assert alternates == {e: f"{base}{e}/{name}.html" for e in EDITIONS}
+        card = {m["property"]: m["content"] for m in head.select("meta[property^='og:']")}
+        assert card["og:url"] == address
+        assert card["og:description"]
+        assert (published / card["og:image"].removeprefix(base)).is_file()
+
+
+def test_sitemap_lists_every_page(published):
+    listed = re.findall("<loc>(.*?)</loc>", (published / "sitemap.xml").read_text())
+    base = "https://example.github.io/layer-normalization/"
+    assert listed == sorted(f"{base}{e}/{n}.html" for e in EDITIONS for n in checks.contents())
+
+
+@pytest.mark.parametrize(
+    ("repository", "address"),
+    [
+        ("", ""),
+        ("https://github.com/Ada/book", "https://ada.github.io/book/"),
+        ("https://github.com/Ada/book.git", "https://ada.github.io/book/"),
+        ("https://github.com/ada/ada.github.io", "https://ada.github.io/"),
+    ],
+)
+def test_published_address(repository, address):
+    assert finish.published(repository) == address
+
+
+def test_policy_allows_what_a_page_holds_and_nothing_else(html):
+    for path, page in html.items():
+        (policy,) = page.select("meta[http-equiv=Content-Security-Policy]")
+        assert policy["content"].startswith("default-src 'self'; script-src 'self' ")
+        assert "unsafe-inline" not in policy["content"], path
+        assert "unsafe-eval" not in policy["content"], path
+        assert page.find(["script", "style"]).find_previous("meta", {"http-equiv": True}), path
+
+
+def test_formulas_are_mathml(html):
+    formulas = [tag for page in html.values() for tag in page.select(".math")]
+    assert len(formulas) > 300
+    assert [tag for tag in formulas if not tag.find("math")] == []
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_fonts_hold_what_formulas_and_buttons_need(html, site, edition):
+    pages = [page for path, page in html.items() if path.parent.name == edition]
+    fonts = site / edition / "_static" / "fonts"
+    with TTFont(fonts / "STIXTwoMath.woff2") as font:
+        shown = {c for p in pages for m in p.select("math") for c in m.get_text() if c.strip()}
+        missing = (shown | set("√𝑥𝐻𝛾ℎ")) - set(map(chr, font.getBestCmap()))
+        assert {c for c in missing if unicodedata.category(c) != "Cf"} == set()
+        assert "MATH" in font
+    with TTFont(fonts / "fa-solid-900.woff2") as font:
+        bars, moon, magnifying_glass = 0xF0C9, 0xF186, 0xF002
+        assert {bars, moon, magnifying_glass} <= set(font.getBestCmap())
 
 
 def test_plain_jupyter_book_builds_the_german_edition(tmp_path):

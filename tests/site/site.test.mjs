@@ -1,32 +1,21 @@
 // The built site in a real browser: every page, both editions, phone and desktop, light and dark.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
-import { serve } from "./server.mjs";
+import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-const SITE = join(HERE, "../../_build/site");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const SKIPPED = new Set(["genindex.html", "search.html"]); // made by the theme, no text of ours
-const PAGES = ["de", "en"].flatMap((edition) =>
-  readdirSync(join(SITE, edition))
-    .filter((name) => name.endsWith(".html") && !SKIPPED.has(name))
-    .map((name) => `${edition}/${name}`),
-);
 const WIDTHS = { desktop: 1280, phone: 390 };
 const TERMS = { de: "Rückwärtspass", en: "backward" };
 
 let browser, server;
 
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-  });
+  browser = await chromium.launch(BROWSER);
   server = await serve(SITE);
 });
 
@@ -51,8 +40,12 @@ async function open(url, options = {}) {
     if (!ours && to.protocol !== "data:") problems.push(`foreign: ${r.url()}`);
   });
   await page.goto(url, { waitUntil: "load" });
-  await page.evaluate(() => window.MathJax?.startup?.promise);
   return { page, problems, close: () => context.close() };
+}
+
+// What is far below the window is laid out late; the checks look at all of it.
+function layOutAll() {
+  for (const section of document.querySelectorAll("section")) section.style.contentVisibility = "visible";
 }
 
 describe("every page", { concurrency: 2 }, () => {
@@ -64,13 +57,14 @@ describe("every page", { concurrency: 2 }, () => {
           const { page, problems, close } = await open(`${server.url}/${path}`, {
             viewport, colorScheme, isMobile: device === "phone", hasTouch: device === "phone",
           });
+          await page.evaluate(layOutAll);
           assert.deepEqual(problems, []);
           const seen = await page.evaluate(() => ({
             lang: document.documentElement.lang,
             overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-            formulas: document.querySelectorAll(".math").length,
-            drawn: document.querySelectorAll(".math mjx-container").length,
-            broken: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
+            formulas: document.querySelectorAll(".bd-article .math").length,
+            drawn: [...document.querySelectorAll(".bd-article .math math")].filter((m) => m.getBoundingClientRect().width > 1).length,
+            broken: document.querySelectorAll("merror, .temml-error").length,
             blank: [...document.images].filter((i) => i.loading !== "lazy" && !i.naturalWidth).length,
           }));
           assert.equal(seen.lang, path.slice(0, 2));
@@ -97,7 +91,7 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       const { page, problems, close } = await open(pathToFileURL(join(SITE, path)).href);
       assert.deepEqual(problems, []);
       const [formulas, drawn] = await page.evaluate(() =>
-        [".math", ".math mjx-container"].map((s) => document.querySelectorAll(s).length),
+        [".math", ".math math"].map((s) => document.querySelectorAll(s).length),
       );
       assert.equal(drawn, formulas);
       await close();
@@ -125,6 +119,22 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       }
     });
 
+    it(`${edition}: the switch leads to the same section`, async () => {
+      const { page, close } = await open(`${server.url}/${edition}/1b_numerik.html`);
+      const sections = page.locator("section section[data-twin]");
+      for (const index of [1, (await sections.count()) - 1]) {
+        await page.goto(`${server.url}/${edition}/1b_numerik.html`);
+        await page.goto(`${page.url()}#${await sections.nth(index).getAttribute("id")}`);
+        const expected = await sections.nth(index).getAttribute("data-twin");
+        const at = await page.locator("a.language-switch").boundingBox();
+        await page.mouse.click(at.x + at.width / 2, at.y + at.height / 2); // without scrolling to it
+        await page.waitForURL(`**/${twin}/1b_numerik.html#${encodeURIComponent(expected)}`);
+        const { y } = await page.locator(`section[id="${expected}"]`).boundingBox();
+        assert.ok(0 <= y && y < 450, `the section begins at ${y}`);
+      }
+      await close();
+    });
+
     it(`${edition}: the search finds ${TERMS[edition]}`, async () => {
       const query = encodeURIComponent(TERMS[edition]);
       const { page, problems, close } = await open(`${server.url}/${edition}/search.html?q=${query}`);
@@ -134,4 +144,57 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       await close();
     });
   }
+});
+
+describe("by keyboard", () => {
+  it("the first stop skips to the text, every stop is visible", async () => {
+    const { page, close } = await open(`${server.url}/en/1b_numerik.html`, {
+      viewport: { width: 1280, height: 900 },
+    });
+    const seen = new Set();
+    for (let stop = 0; stop < 60; stop++) {
+      await page.keyboard.press("Tab");
+      const at = await page.evaluate(() => {
+        const { activeElement: here } = document;
+        const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(here);
+        return {
+          name: (here.getAttribute("aria-label") ?? here.textContent ?? "").trim().slice(0, 40),
+          tag: here.tagName,
+          marked: (outlineStyle !== "none" && parseFloat(outlineWidth) > 0) || boxShadow !== "none",
+          shown: here.getClientRects().length > 0,
+        };
+      });
+      if (stop === 0) assert.match(at.name, /skip/i);
+      assert.ok(at.tag === "BODY" || (at.shown && at.marked), JSON.stringify(at));
+      seen.add(at.name);
+    }
+    assert.ok(seen.has("Deutsch"), [...seen].join(" | "));
+    await close();
+  });
+
+  it("hidden code opens and the theme changes", async () => {
+    const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
+    const details = page.locator("details.hide").first();
+    await details.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    assert.ok(await details.evaluate((element) => element.open));
+    const theme = () => page.evaluate(() => document.documentElement.dataset.mode);
+    const before = await theme();
+    await page.locator(".theme-switch-button").first().focus();
+    await page.keyboard.press("Enter");
+    assert.notEqual(await theme(), before);
+    await close();
+  });
+});
+
+it("with reduced motion nothing moves by itself", async () => {
+  const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
+  const moving = await page.evaluate(() =>
+    [document.documentElement, ...document.querySelectorAll("*")].filter((element) => {
+      const { animationName, animationDuration, scrollBehavior } = getComputedStyle(element);
+      return scrollBehavior === "smooth" || (animationName !== "none" && animationDuration !== "0s");
+    }).map((element) => element.outerHTML.slice(0, 80)),
+  );
+  assert.deepEqual(moving, []);
+  await close();
 });

@@ -1,10 +1,23 @@
-// A static server with gzip on a free port of the loopback interface.
-import { createReadStream } from "node:fs";
+// The built site: its pages, a browser's options, a static server on the loopback interface.
+import { createReadStream, readdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
+import { dirname, extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { fileURLToPath } from "node:url";
 import { createGzip } from "node:zlib";
+
+export const SITE = join(dirname(fileURLToPath(import.meta.url)), "../../_build/site");
+export const BROWSER = {
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+};
+const GENERATED = new Set(["genindex.html", "search.html"]); // by the theme, no text of ours
+export const PAGES = ["de", "en"].flatMap((edition) =>
+  readdirSync(join(SITE, edition))
+    .filter((name) => name.endsWith(".html") && !GENERATED.has(name))
+    .map((name) => `${edition}/${name}`),
+);
 
 const TYPES = {
   ".css": "text/css", ".html": "text/html; charset=utf-8", ".js": "text/javascript",
@@ -13,6 +26,7 @@ const TYPES = {
 };
 const PACKED = new Set([".png", ".woff2"]);
 
+// Serve a folder, compressed, on a free port.
 export async function serve(root) {
   const server = createServer(async (request, response) => {
     let file = join(root, normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)));
