@@ -36,8 +36,8 @@ notebooks: .venv/test/.installed ## execute and rewrite every notebook, both edi
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
 	$(TEST)/python book/build.py --serve 8000 $(or $(EDITION),de)
 
-address: .venv/site/.installed ## write the published address: URL=...
-	$(SITE)/python book/notebooks.py --address "$(URL)"
+address: .venv/site/.installed ## write the published address: URL=...; REVISION=v1.0 pins it
+	$(SITE)/python book/notebooks.py --address "$(URL)" --revision "$(or $(REVISION),main)"
 
 node_modules/.installed: package.json package-lock.json .venv/site/.installed
 	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -1,8 +1,9 @@
 """Execute the book's notebooks and write them with clean metadata.
 
 ``python book/notebooks.py [PAGE ...]`` re-executes both editions, two notebooks at a time.
-``python book/notebooks.py --address URL`` writes the repository's address into ``_config.yml`` and
-into the set-up cells, and executes nothing.
+``python book/notebooks.py --address URL [--revision TAG]`` writes the repository's address, and the
+revision of it that the notebooks install, into ``_config.yml`` and the set-up cells, and executes
+nothing. A release is pinned so: its notebooks install the lnlib that they were made with.
 """
 
 import argparse
@@ -27,7 +28,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 CELL_METADATA = ("mystnb", "tags")
-ADDRESS = re.compile(r'^( *repository = )".*"$', re.MULTILINE)
+ADDRESS = re.compile(r"^( *repository, revision = ).*$", re.MULTILINE)
 
 
 def pages(names: Iterable[str] = ()) -> list[Path]:
@@ -39,31 +40,35 @@ def pages(names: Iterable[str] = ()) -> list[Path]:
     return [p for p in found if not wanted or p.stem in wanted]
 
 
-def address() -> str:
-    """Return the repository's published address, empty while there is none."""
+def address() -> tuple[str, str]:
+    """Return the repository's published address, empty while there is none, and the revision."""
     settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    return str(settings["repository"]["url"])
+    return str(settings["repository"]["url"]), str(settings["repository"]["branch"])
 
 
-def set_address(url: str) -> None:
-    """Write the repository's address into the configuration and into every notebook."""
+def set_address(url: str, revision: str) -> None:
+    """Write the repository's address and revision into the configuration and every notebook."""
     settings = CONFIG.read_text(encoding="utf-8")
-    settings, count = re.subn(r"^  url: .*$", f'  url: "{url}"', settings, flags=re.MULTILINE)
-    if count != 1:
-        raise ValueError(f"{CONFIG.name} has {count} lines '  url: …', expected one")
+    for line in (f'  url: "{url}"', f"  branch: {revision}"):
+        key = line.split(":")[0]
+        settings, count = re.subn(rf"^{key}: .*$", line, settings, flags=re.MULTILINE)
+        if count != 1:
+            raise ValueError(f"{CONFIG.name} has {count} lines '{key}: …', expected one")
     CONFIG.write_text(settings, encoding="utf-8", newline="\n")
     for path in pages():
         notebook = read(path)
-        fill_address(notebook, url)
+        fill_address(notebook, url, revision)
         write(notebook, path)
 
 
-def fill_address(notebook: nbformat.NotebookNode, url: str) -> None:
-    """Write the repository's address into the set-up cell."""
+def fill_address(notebook: nbformat.NotebookNode, url: str, revision: str) -> None:
+    """Write the repository's address and revision into the set-up cell."""
     cell = next(c for c in notebook.cells if c["id"] == "setup")
-    cell.source, count = ADDRESS.subn(lambda m: f'{m[1]}"{url}"', cell.source)
+    cell.source, count = ADDRESS.subn(lambda m: f'{m[1]}"{url}", "{revision}"', cell.source)
     if count != 1:
-        raise ValueError(f"the set-up cell assigns `repository` {count} times, expected once")
+        raise ValueError(
+            f"the set-up cell assigns `repository, revision` {count} times, expected once"
+        )
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -110,10 +115,10 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     path.write_text(text(notebook), encoding="utf-8", newline="\n")
 
 
-def refresh(path: Path, url: str) -> float:
+def refresh(path: Path) -> float:
     """Execute one notebook and rewrite it; return the seconds it took."""
     notebook = read(path)
-    fill_address(notebook, url)
+    fill_address(notebook, *address())
     start = time.perf_counter()
     execute(notebook)
     seconds = time.perf_counter() - start
@@ -122,13 +127,13 @@ def refresh(path: Path, url: str) -> float:
     return seconds
 
 
-def refresh_all(paths: list[Path], url: str, jobs: int = 2) -> None:
+def refresh_all(paths: list[Path], jobs: int = 2) -> None:
     """Execute and rewrite notebooks, ``jobs`` at a time, and print each one's run time."""
     with (
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(paths), unit="page", disable=None) as progress,
     ):
-        running = {pool.submit(refresh, path, url): path for path in paths}
+        running = {pool.submit(refresh, path): path for path in paths}
         for done in as_completed(running):
             path = running[done]
             tqdm.write(f"{path.parent.name}/{path.stem}: {done.result():.1f} s")
@@ -140,11 +145,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", nargs="*", help="file stems, for example 1b_numerik; default: all")
     parser.add_argument("--address", metavar="URL", help="write the repository's address, only")
+    parser.add_argument("--revision", metavar="TAG", default="main", help="with --address")
     options = parser.parse_args()
     if options.address is not None:
-        set_address(options.address)
+        set_address(options.address, options.revision)
     else:
-        refresh_all(pages(options.page), address())
+        refresh_all(pages(options.page))
 
 
 if __name__ == "__main__":

@@ -81,10 +81,14 @@ class TestNotebook:
         expected = next(c for c in reference.cells if c["id"] == "setup")
         assert (first["id"], first.source) == ("setup", expected.source)
 
+    def test_states_its_run_time(self, path):
+        label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]
+        assert label in notebooks.read(path).cells[0].source
+
     def test_installs_from_the_address_in_the_configuration(self, path):
         notebook = notebooks.read(path)
         before = notebooks.text(notebook)
-        notebooks.fill_address(notebook, notebooks.address())
+        notebooks.fill_address(notebook, *notebooks.address())
         assert notebooks.text(notebook) == before
 
     def test_describes_its_figures_in_vector_graphics(self, path):

@@ -85,13 +85,13 @@ def installs(shell, monkeypatch):
 
 def set_up(url):
     notebook = notebooks.read(PAGES[0])
-    notebooks.fill_address(notebook, url)
+    notebooks.fill_address(notebook, url, "v1.0")
     return next(c.source for c in notebook.cells if c["id"] == "setup")
 
 
 def test_set_up_installs_from_the_published_address(shell, installs):
     shell.run_cell(set_up("https://example.org/book")).raise_error()
-    assert installs == ['install --quiet "lnlib[book] @ git+https://example.org/book"']
+    assert installs == ['install --quiet "lnlib[book] @ git+https://example.org/book@v1.0"']
 
 
 def test_set_up_explains_itself_without_an_address(shell, installs, capsys):

