@@ -7,7 +7,7 @@ TEST := .venv/test/bin
 SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc')
 export TQDM_DISABLE = 1
 
-.PHONY: help book test test-site lint notebooks serve address clean
+.PHONY: help book pdf test test-site lint notebooks serve address clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
@@ -18,11 +18,14 @@ book: _build/site/index.html ## build both editions (no torch needed)
 _build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
 	$(SITE)/python book/build.py
 
+pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
+	$(SITE)/python book/pdf.py
+
 test: lint node_modules/.installed ## check everything: style, types, units, every notebook, links
 	$(TEST)/pytest -n 2 --dist loadfile
 	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg book -n 2 --dist loadfile
 
-test-site: _build/site/index.html ## check the built site in a browser (chromium)
+test-site: pdf ## check the built site in a browser (chromium)
 	PATH="$(CURDIR)/$(SITE):$$PATH" npm run --silent test-site
 
 lint: .venv/test/.installed ## check style and types

@@ -1,0 +1,31 @@
+// Print a page as a PDF. node pdf.mjs URL FILE; fails if something is wider than the paper.
+import { chromium } from "playwright-core";
+
+const [url, file] = process.argv.slice(2);
+const margin = { top: "20mm", bottom: "20mm", left: "20mm", right: "20mm" };
+const width = Math.floor(((210 - 40) / 25.4) * 96); // of the text on A4, in CSS pixels
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+});
+try {
+  const page = await browser.newPage({ viewport: { width, height: 1000 } });
+  await page.emulateMedia({ media: "print" });
+  await page.goto(url, { waitUntil: "load" });
+  const clipped = await page.evaluate(() => {
+    const right = document.documentElement.clientWidth;
+    const wide = (element) => element.scrollWidth > element.clientWidth + 1;
+    return [...document.querySelectorAll("pre, .math math, table, img")]
+      .filter((e) => e.getBoundingClientRect().right > right + 1 || (e.tagName === "PRE" && wide(e)))
+      .map((e) => `${e.closest("[id]")?.id}: ${(e.textContent || e.alt).trim().slice(0, 60)}`);
+  });
+  if (clipped.length) throw new Error(`wider than the paper:\n${clipped.join("\n")}`);
+  const footerTemplate =
+    '<div style="font-size: 8pt; width: 100%; text-align: center"><span class="pageNumber"></span></div>';
+  await page.pdf({
+    path: file, format: "A4", margin, outline: true, tagged: true, printBackground: true,
+    displayHeaderFooter: true, headerTemplate: "<span></span>", footerTemplate,
+  });
+} finally {
+  await browser.close();
+}
