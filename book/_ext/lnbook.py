@@ -81,6 +81,14 @@ def link_twin(
         }
 
 
+def load_widgets(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Load the script of the drawings that move where there is one."""
+    if doctree and any("data-widget" in raw.astext() for raw in doctree.findall(nodes.raw)):
+        app.add_js_file("widgets.js")
+
+
 def anchor_claims(app: Sphinx, doctree: nodes.document) -> None:
     """Give the first cell of a page that shows a claim the claim's id, so it can be linked."""
     labels = app.env.get_domain("std").labels
@@ -109,6 +117,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", distinguish_bodies)
     app.connect("html-page-context", link_twin)
+    app.connect("html-page-context", load_widgets)
     app.add_css_file("custom.css")
     app.add_js_file("twin.js")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

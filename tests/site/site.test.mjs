@@ -187,6 +187,37 @@ describe("by keyboard", () => {
   });
 });
 
+describe("drawings that move", () => {
+  it("the sphere: x̂ stays on the circle, ε draws it inwards; mouse and keyboard", async () => {
+    const { page, problems, close } = await open(`${server.url}/en/1_funktionsprinzip.html`);
+    const widget = page.locator("[data-widget=sphere]");
+    const read = async (name) => {
+      const text = await widget.locator(".result").textContent();
+      return text.match(new RegExp(`${name} = \\(?([^)]*?)(?:\\)|,|$)`))[1].replaceAll("−", "-");
+    };
+    const before = await read("x");
+    await widget.locator(".handle").focus();
+    for (const key of ["ArrowUp", "ArrowRight", "ArrowRight"]) await page.keyboard.press(key);
+    assert.notEqual(await read("x"), before);
+    assert.equal(await read("‖x̂‖"), "1.73");
+    await widget.locator(".handle").scrollIntoViewIfNeeded();
+    const { x, y } = await widget.locator(".handle").boundingBox();
+    const dragged = await read("x");
+    await page.mouse.move(x + 8, y + 8);
+    await page.mouse.down();
+    await page.mouse.move(x + 60, y + 30, { steps: 5 });
+    await page.mouse.up();
+    assert.notEqual(await read("x"), dragged);
+    assert.equal(await read("‖x̂‖"), "1.73");
+    await widget.locator("input[type=range]").last().fill("0.5");
+    assert.ok(Number(await read("‖x̂‖")) < 1.73);
+    await widget.getByRole("button", { name: "Reset" }).click();
+    assert.equal(await read("x"), before);
+    assert.deepEqual(problems, []);
+    await close();
+  });
+});
+
 it("with reduced motion nothing moves by itself", async () => {
   const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
   const moving = await page.evaluate(() =>
