@@ -135,14 +135,17 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       await close();
     });
 
-    it(`${edition}: the search finds ${TERMS[edition]}`, async () => {
-      const query = encodeURIComponent(TERMS[edition]);
-      const { page, problems, close } = await open(`${server.url}/${edition}/search.html?q=${query}`);
-      await page.waitForSelector("#search-results li a");
-      assert.match(await page.textContent("#search-results"), new RegExp(TERMS[edition], "i"));
-      assert.deepEqual(problems, []);
-      await close();
-    });
+    for (const base of ["server", "disk"]) {
+      it(`${edition}: the search finds ${TERMS[edition]}, from the ${base}`, async () => {
+        const start = base === "disk" ? pathToFileURL(SITE).href : server.url;
+        const query = encodeURIComponent(TERMS[edition]);
+        const { page, problems, close } = await open(`${start}/${edition}/search.html?q=${query}`);
+        await page.waitForSelector("#search-results li a");
+        assert.match(await page.textContent("#search-results"), new RegExp(TERMS[edition], "i"));
+        if (base === "server") assert.deepEqual(problems, []); // excerpts need a server
+        await close();
+      });
+    }
   }
 });
 
