@@ -1,0 +1,291 @@
+"""Layer normalization on a GPU: everything that is installed, side by side, against a copy.
+
+Each contender is checked against float64 before it is timed. Times are medians of CUDA events with
+a cold second-level cache; a copy of tensors of the same size, measured between the contenders,
+gives the bandwidth that can be had. Every shape of the sweep moves the same bytes, so that short
+rows are not judged by the cost of a launch. Needs a CUDA device, Triton and the extra `book`.
+
+    python -m lnlib.bench_gpu --json lnlib/data/h200.json   # measure
+    python -m lnlib.bench_gpu --plot lnlib/data/h200.json   # draw what was measured
+"""
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lnlib import functional, plots
+from lnlib.bench import provenance
+
+Norm = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Clock = Callable[[Callable[[], Any]], float]
+EPS = 1e-5
+ELEMENTS = 2**28  # 512 MiB in bfloat16: far more than any cache holds
+WIDTHS = tuple(2**k for k in range(8, 17))
+MODELS = {"BERT base": 768, "GPT-2 XL": 1600, "Llama 8B": 4096, "Llama 70B": 8192}
+TOKENS, DECODED = 16384, (1, 8, 64)
+PARAMETERS = {"layer_norm": 3, "rms_norm": 2}  # arguments that get a gradient
+TENSORS = {"forward": 2, "backward": 3, "both": 5}  # of the input's size, read or written at least
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Rows and columns, and why they are measured."""
+
+    rows: int
+    columns: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender's median on one shape, or why there is none.
+
+    `error` is the largest deviation from float64, 1 being what rounding explains; a contender
+    above 1 is not timed.
+    """
+
+    contender: str
+    operation: str
+    passed: str
+    dtype: str
+    rows: int
+    columns: int
+    why: str
+    copy_ms: float
+    ms: float | None = None
+    error: float | None = None
+    failure: str = ""
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes that had to move, per second, in units of 10⁹."""
+        size = torch.empty(0, dtype=getattr(torch, self.dtype)).element_size()
+        moved = TENSORS[self.passed] * self.rows * self.columns * size
+        return None if self.ms is None else moved / self.ms / 1e6
+
+    @property
+    def of_copy(self) -> float | None:
+        """Bandwidth as a fraction of what the copy reached."""
+        copied = self.copy_ms * TENSORS[self.passed] / TENSORS["forward"]
+        return None if self.ms is None else copied / self.ms
+
+
+def shapes(elements: int = ELEMENTS) -> list[Shape]:
+    """Return the sweep at constant bytes, the rows of real models and those of decoding."""
+    return [
+        *(Shape(elements // n, n, "sweep") for n in WIDTHS),
+        *(Shape(TOKENS, n, name) for name, n in MODELS.items()),
+        *(Shape(m, n, "decoding") for n in (4096, 8192) for m in DECODED),
+    ]
+
+
+def of_torch(operation: str) -> Norm:
+    """Return torch's own operator."""
+    if operation == "layer_norm":
+        return lambda x, w, b, eps: F.layer_norm(x, w.shape, w, b, eps)
+    return lambda x, w, b, eps: F.rms_norm(x, w.shape, w, eps)
+
+
+def of_lnlib(operation: str) -> Norm:
+    """Return ours, which is a kernel on a GPU."""
+    if operation == "layer_norm":
+        return lambda x, w, b, eps: functional.layer_norm(x, w.shape, w, b, eps)
+    return lambda x, w, b, eps: functional.rms_norm(x, w.shape, w, eps)
+
+
+def contenders(operation: str) -> dict[str, Norm]:
+    """Return what is installed here and computes `layer_norm` or `rms_norm`.
+
+    Source: Liger-Kernel 0.8, `liger_kernel.ops`; QuACK 0.6, `quack.rmsnorm`.
+    """
+    eager = of_torch(operation)
+    found = {
+        "torch": eager,
+        "torch.compile": torch.compile(eager, dynamic=False),
+        "lnlib": of_lnlib(operation),
+    }
+    center = operation == "layer_norm"
+    if importlib.util.find_spec("liger_kernel"):
+        if center:
+            from liger_kernel.ops.layer_norm import LigerLayerNormFunction as Liger
+
+            found["Liger"] = Liger.apply
+        else:
+            from liger_kernel.ops.rms_norm import LigerRMSNormFunction as LigerRMS
+
+            found["Liger"] = lambda x, w, b, eps: LigerRMS.apply(x, w, eps, 0.0, "llama", False)
+    if importlib.util.find_spec("quack") and not center:
+        from quack import rmsnorm
+
+        found["QuACK"] = lambda x, w, b, eps: rmsnorm(x, w, eps=eps)
+    return found
+
+
+def cold_clock() -> Clock:
+    """Return a clock for CUDA that empties the second-level cache before each run."""
+    from triton.testing import do_bench
+
+    def clock(run: Callable[[], Any]) -> float:
+        return float(do_bench(run, warmup=10, rep=50, return_mode="median"))
+
+    return clock
+
+
+def tensors(shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return input, weight, bias and cotangent, all random and none near a special case."""
+    generator = torch.Generator(device).manual_seed(shape.rows + shape.columns)
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator, device=device).to(dtype)
+
+    x, dy = random(shape.rows, shape.columns) + 0.5, random(shape.rows, shape.columns)
+    return x, 1 + random(shape.columns) / 4, random(shape.columns), dy
+
+
+def deviation(norm: Norm, operation: str, shape: Shape, dtype: torch.dtype, device: Any) -> float:
+    """Return how far a contender is from float64, 1 being what rounding explains.
+
+    Output and input gradient are compared on at most 64 rows, of which the result must not depend
+    on the others; the parameters' gradients are sums over these rows.
+    """
+    data = tensors(Shape(min(shape.rows, 64), shape.columns, ""), dtype, device)
+    ours = outputs(norm, operation, data)
+    exact = outputs(of_torch(operation), operation, tuple(t.double() for t in data))
+    unit, worst = torch.finfo(dtype).eps / 2, 0.0
+    for i, (got, want) in enumerate(zip(ours, exact, strict=True)):
+        terms = data[0].shape[0] if i >= 2 else 0  # of the sums in the parameters' gradients
+        scale = 4 * unit * (1 + terms**0.5) * want.abs().clamp(min=1)
+        worst = max(worst, float(((got.double() - want).abs() / scale).max()))
+    return worst
+
+
+def outputs(norm: Norm, operation: str, data: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return a contender's output and gradients."""
+    x, w, b = (t.detach().requires_grad_() for t in data[:3])
+    y = norm(x, w, b, EPS)
+    return [y.detach(), *torch.autograd.grad(y, [x, w, b][: PARAMETERS[operation]], data[3])]
+
+
+def passes(norm: Norm, operation: str, data: tuple[Tensor, ...]) -> dict[str, Callable[[], Any]]:
+    """Return the forward pass, the backward pass and both, ready to be timed."""
+    x, w, b = (t.detach().requires_grad_() for t in data[:3])
+    used, dy = [x, w, b][: PARAMETERS[operation]], data[3]
+    y = norm(x, w, b, EPS)
+
+    def both() -> Any:
+        return torch.autograd.grad(norm(x, w, b, EPS), used, dy)
+
+    return {
+        "forward": lambda: norm(data[0], data[1], data[2], EPS),
+        "backward": lambda: torch.autograd.grad(y, used, dy, retain_graph=True),
+        "both": both,
+    }
+
+
+def measure(
+    operation: str, shape: Shape, dtype: torch.dtype, device: torch.device, clock: Clock
+) -> Iterator[Result]:
+    """Time every contender on one shape; one that fails or is wrong says so instead of a time."""
+    data = tensors(shape, dtype, device)
+    target = torch.empty_like(data[0])
+    kind = {"operation": operation, "dtype": str(dtype).removeprefix("torch.")}
+    for name, norm in contenders(operation).items():
+        about: dict[str, Any] = {"contender": name, **kind, **asdict(shape)}
+        about["copy_ms"] = clock(lambda: target.copy_(data[0]))
+        try:
+            error = deviation(norm, operation, shape, dtype, device)
+            runs = passes(norm, operation, data)
+        except Exception as failure:  # another project's, and part of the result
+            for passed in TENSORS:
+                yield Result(passed=passed, failure=repr(failure), **about)
+            continue
+        wrong = "" if error <= 1 else f"{error:.1f} times the error that rounding explains"
+        for passed, run in runs.items():
+            ms = None if wrong else clock(run)
+            yield Result(passed=passed, error=error, ms=ms, failure=wrong, **about)
+
+
+def installed() -> dict[str, str]:
+    """Return the versions of the contenders that are installed."""
+    packages = {"liger_kernel": "liger-kernel", "quack": "quack-kernels", "triton": "triton"}
+    return {p: version(p) for module, p in packages.items() if importlib.util.find_spec(module)}
+
+
+def write(path: Path, about: dict[str, Any], results: list[Result]) -> None:
+    """Write a recording."""
+    recorded = {"provenance": about, "results": [asdict(row) for row in results]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Result]]:
+    """Return the provenance and the results of a recording."""
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    return recorded["provenance"], [Result(**row) for row in recorded["results"]]
+
+
+def draw(results: list[Result], operation: str, dtype: str) -> Any:
+    """Draw the fraction of the copy's bandwidth over the row length, one line per contender."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(7, 3.2), sharey=True)
+    colors = {"lnlib": plots.COLORS["LN"], "torch": plots.COLORS["BN"]}
+    for axes, passed in zip(panels, ("forward", "backward"), strict=True):
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for r in results:
+            kind = (r.operation, r.dtype, r.passed, r.why)
+            if kind == (operation, dtype, passed, "sweep") and r.of_copy is not None:
+                lines.setdefault(r.contender, []).append((r.columns, r.of_copy))
+        for name, points in lines.items():
+            widths, fractions = zip(*sorted(points), strict=True)
+            (line,) = axes.plot(widths, fractions, "o-", color=colors.get(name), ms=3)
+            axes.text(widths[-1], fractions[-1], f" {name}", color=line.get_color(), va="center")
+        axes.set(title=passed, xlabel="row length N", ylim=(0, 1.05), xscale="log")
+        axes.axhline(1, color=plots.COLORS["muted"], lw=1, ls=":")
+    panels[0].set_ylabel("fraction of the copy")
+    return figure
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m lnlib.bench_gpu", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a recording, only")
+    options = parser.parse_args()
+    if options.plot:
+        plots.use_style()
+        for operation in PARAMETERS:
+            _, results = load(options.plot)
+            draw(results, operation, "bfloat16").savefig(options.plot.with_name(f"{operation}.svg"))
+        return
+    if not torch.cuda.is_available():
+        parser.error("no CUDA device was found; `python -m lnlib.bench` measures on the CPU")
+    device, clock, results = torch.device("cuda"), cold_clock(), []
+    todo = [(o, s) for o in PARAMETERS for s in shapes()]
+    for operation, shape in tqdm(todo, unit="shape"):
+        for row in measure(operation, shape, torch.bfloat16, device, clock):
+            results.append(row)
+            share = "–" if row.of_copy is None else f"{row.of_copy:.0%}"
+            tqdm.write(
+                f"{operation:10} {row.rows:>8}×{row.columns:<6} {row.passed:8} "
+                f"{row.contender:14} {share:>5} {row.failure}"
+            )
+        torch.compiler.reset()
+        torch.cuda.empty_cache()
+    if options.json:
+        write(options.json, provenance(device) | {"versions": installed()}, results)
+
+
+if __name__ == "__main__":
+    main()

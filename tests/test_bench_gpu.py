@@ -1,0 +1,82 @@
+"""The GPU benchmark, on the CPU: it checks before it times, and counts bytes right."""
+
+import time
+
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from lnlib import bench_gpu
+
+CPU = torch.device("cpu")
+SMALL = bench_gpu.Shape(8, 32, "sweep")
+
+
+def clock(run):
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Contenders that need no compiler."""
+
+    def contenders(operation):
+        right = bench_gpu.of_torch(operation)
+
+        def wrong(x, w, b, eps):
+            return right(x, w, b, eps) * 1.05
+
+        def broken(x, w, b, eps):
+            raise RuntimeError("no kernel for this shape")
+
+        return {"torch": right, "lnlib": bench_gpu.of_lnlib(operation), "w": wrong, "x": broken}
+
+    monkeypatch.setattr(bench_gpu, "contenders", contenders)
+
+
+@pytest.mark.parametrize("operation", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_times_what_is_right_and_names_what_is_not(few, operation, dtype):
+    results = list(bench_gpu.measure(operation, SMALL, dtype, CPU, clock))
+    assert len(results) == 4 * len(bench_gpu.TENSORS)
+    for r in results:
+        assert (r.ms is not None) == (r.contender in ("torch", "lnlib")), r
+        assert (r.failure == "") == (r.ms is not None)
+    assert all("rounding" in r.failure for r in results if r.contender == "w")
+    assert all("no kernel" in r.failure for r in results if r.contender == "x")
+
+
+def test_counts_bytes():
+    row = bench_gpu.Result(
+        contender="lnlib", operation="layer_norm", passed="backward", dtype="bfloat16",
+        rows=1000, columns=1000, why="sweep", copy_ms=2.0, ms=6.0,
+    )  # fmt: skip
+    assert row.bandwidth == pytest.approx(3 * 2 * 1e6 / 6e-3 / 1e9)
+    assert row.of_copy == pytest.approx(0.5)  # three tensors in the time of six
+
+
+def test_every_shape_of_the_sweep_moves_the_same_bytes():
+    sweep = [s for s in bench_gpu.shapes() if s.why == "sweep"]
+    assert {s.rows * s.columns for s in sweep} == {bench_gpu.ELEMENTS}
+    assert {s.columns for s in sweep} == {2**k for k in range(8, 17)}
+
+
+def test_draws_and_reads_a_recording(few, tmp_path):
+    results = list(bench_gpu.measure("layer_norm", SMALL, torch.float32, CPU, clock))
+    figure = bench_gpu.draw(results, "layer_norm", "float32")
+    assert [len(axes.lines) - 1 for axes in figure.axes] == [2, 2]
+    plt.close(figure)
+    path = tmp_path / "recording.json"
+    bench_gpu.write(path, {"device": "cpu"}, results)
+    assert bench_gpu.load(path) == ({"device": "cpu"}, results)
+
+
+def test_without_a_gpu_says_what_to_do(capsys, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setattr("sys.argv", ["bench_gpu"])
+    with pytest.raises(SystemExit):
+        bench_gpu.main()
+    assert "lnlib.bench`" in capsys.readouterr().err
