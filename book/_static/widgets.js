@@ -207,10 +207,10 @@
   // --- The axes -----------------------------------------------------------------------------------
 
   const METHODS = { // what two values must have in common to share a mean
-    BN: { share: ({ c }) => [c], name: "Batch Norm" },
+    BN: { share: ({ c }) => [c], name: say("Batch Norm", "Batch norm") },
     LN: { share: ({ n, p }) => [n, p], name: say("Layer Norm je Token", "Layer norm, per token") },
     CHW: { share: ({ n }) => [n], name: say("Layer Norm je Beispiel", "Layer norm, per example") },
-    IN: { share: ({ n, c }) => [n, c], name: "Instance Norm" },
+    IN: { share: ({ n, c }) => [n, c], name: say("Instance Norm", "Instance norm") },
     GN: { share: ({ n, c }) => [n, Math.floor(c / 2)], name: say("Group Norm, 2 Gruppen", "Group norm, 2 groups") },
   };
 
@@ -224,7 +224,7 @@
     choice(top, title, options, method, (value) => ((method = value), draw()));
     const kinds = { sequence: say("Folgen (N, T, C)", "sequences (N, T, C)"), image: say("Bilder (N, C, H, W)", "images (N, C, H, W)") };
     choice(top, say("Daten", "Data"), kinds, data, (value) => ((data = value), draw()));
-    const picture = add(host, "div", { class: "scroll" });
+    const picture = add(host, "div", { class: "scroll", tabindex: 0 });
     const svg = add(picture, "svg", { viewBox: "0 0 620 215", role: "img" });
     const cells = [];
     const labels = [];

@@ -221,6 +221,31 @@ describe("drawings that move", () => {
   });
 });
 
+it("the axes: who shares a mean, by method, data and chosen value", async () => {
+  const { page, problems, close } = await open(`${server.url}/en/1_funktionsprinzip.html`);
+  const widget = page.locator("[data-widget=axes]");
+  const [N, C, P] = [3, 4, 6];
+  const groups = {
+    "Batch norm": [N * P, C], "Layer norm, per token": [C, N * P], "Layer norm, per example": [C * P, N],
+    "Instance norm": [P, N * C], "Group norm, 2 groups": [(C / 2) * P, 2 * N],
+  };
+  for (const [method, [values, means]] of Object.entries(groups)) {
+    await widget.getByLabel(method).check();
+    const text = await widget.locator(".result").textContent();
+    assert.match(text, new RegExp(`^${values} values .* ${means} means`));
+    assert.equal(/Other examples have a say/.test(text), method === "Batch norm");
+    assert.equal(/Later times have a say/.test(text), method !== "Layer norm, per token");
+    assert.equal(await widget.locator("rect.shared").count(), values - 1);
+  }
+  await widget.getByLabel("channel").focus();
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await widget.getByLabel("channel").inputValue(), "3");
+  await widget.getByLabel("images").check();
+  assert.doesNotMatch(await widget.locator(".result").textContent(), /times/);
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 it("with reduced motion nothing moves by itself", async () => {
   const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
   const moving = await page.evaluate(() =>
