@@ -3,7 +3,8 @@ r"""The functions of `lnlib.reference` on torch tensors, differentiable to every
 One `torch.autograd.Function` carries the derivation: `_Standardize` returns $\hat x$ and $r$, and
 its backward is written in these two outputs alone, so that autograd can differentiate it again.
 Under `torch.func` and `torch.compile` the plain operations of its forward pass run instead.
-The five methods choose the axes (`lnlib.layout`) and add the affine map.
+The five methods choose the axes (`lnlib.layout`) and add the affine map. On a GPU, `layer_norm` and
+`rms_norm` run the kernels of `lnlib.kernels` where Triton is installed.
 
 Names, order and defaults of the arguments are those of `torch.nn.functional`. Statistics are
 computed in at least float32 and the result is cast once, to the dtype of `input`, under autocast
@@ -19,15 +20,22 @@ Example:
     True
 """
 
+import importlib.util
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lnlib import layout as lay
 from lnlib.layout import Layout, NormalizedShape
+
+kernels: ModuleType | None = None
+if torch.cuda.is_available() and importlib.util.find_spec("triton"):
+    from lnlib import kernels
 
 
 class _Standardize(torch.autograd.Function):
@@ -111,6 +119,32 @@ def _power_of_two(x: Tensor, axes: tuple[int, ...], floor: float) -> Tensor:
     return torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent)
 
 
+def use_kernels(on: bool) -> None:
+    """Let `layer_norm` and `rms_norm` run the kernels of `lnlib.kernels` on a GPU, or not.
+
+    They do by themselves where Triton is installed. Off, every device computes the same way.
+
+    Example:
+        >>> use_kernels(False)
+        >>> use_kernels(True)
+    """
+    global _kernels_on
+    _kernels_on = on
+
+
+_kernels_on = True
+
+
+def _has_kernel(x: Tensor) -> bool:
+    """Whether a kernel can do it: on a GPU, and reverse mode only."""
+    forward_mode = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return _kernels_on and _on_gpu(x) and not forward_mode
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.is_cuda
+
+
 def _differentiate_by_composition() -> bool:
     """Whether a transform is active that would not see through `_Standardize`.
 
@@ -134,7 +168,8 @@ def layer_norm(
 
     $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$
 
-    Arguments, result and errors: `lnlib.reference.layer_norm`, with tensors.
+    Arguments, result and errors: `lnlib.reference.layer_norm`, with tensors. On a GPU with Triton
+    `lnlib.kernels` computes it; `use_kernels` switches this off.
 
     Example:
         >>> layer_norm(torch.tensor([[0.0, 2.0]]), (2,), eps=0.0)
@@ -142,6 +177,9 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
     """
+    if kernels is not None and _has_kernel(input):
+        y: Tensor = kernels.layer_norm(input, normalized_shape, weight, bias, eps)
+        return y
     layout = _layer_layout(input, normalized_shape, weight, bias)
     return _normalize(input, layout, weight, bias, eps)[0]
 
@@ -156,7 +194,8 @@ def rms_norm(
 
     $$y = \frac{x}{\sqrt{\langle x^2\rangle + \varepsilon}}\odot\gamma$$
 
-    Arguments, result and errors: `lnlib.reference.rms_norm`, with tensors.
+    Arguments, result and errors: `lnlib.reference.rms_norm`, with tensors. On a GPU with Triton
+    `lnlib.kernels` computes it; `use_kernels` switches this off.
 
     Example:
         >>> rms_norm(torch.tensor([[3.0, 4.0]]), (2,), eps=0.0)
@@ -164,6 +203,9 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
+    if kernels is not None and _has_kernel(input):
+        y: Tensor = kernels.rms_norm(input, normalized_shape, weight, eps)
+        return y
     layout = _layer_layout(input, normalized_shape, weight, None)
     eps = torch.finfo(_compute_dtype(input)).eps if eps is None else eps
     return _normalize(input, layout, weight, None, eps, center=False)[0]

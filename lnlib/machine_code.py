@@ -1,0 +1,164 @@
+"""What the compiler makes of `lnlib.kernels`, found out without a GPU.
+
+Triton brings NVIDIA's assembler and disassembler along, so a kernel can be compiled for a GPU that
+is not there, and its registers, spills, load widths and barriers counted. These are facts of the
+code, not speeds. Needs the extra `kernels`, and `TRITON_INTERPRET` must not be set.
+
+    python -m lnlib.machine_code          # table
+    python -m lnlib.machine_code --json   # the same for programs
+
+Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/cuda-binary-utilities/.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from tqdm import tqdm
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from lnlib import kernels
+
+TARGETS = {"T4": 75, "A100": 80, "H100, H200": 90}
+WIDTHS = (256, 768, 1000, 1024, 4096, 8192, 16384, 32768, 65536)
+TENSORS = ("X", "R", "W", "B", "Y", "S", "DY", "DS", "DX")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one kernel became.
+
+    `spills` counts loads and stores of values that found no register; `wide` and `narrow` count
+    loads from global memory of 16 bytes and of fewer; `asynchronous` those that bypass registers.
+    """
+
+    kernel: str
+    columns: int
+    dtype: str
+    capability: int
+    warps: int
+    registers: int
+    shared: int
+    spills: int
+    wide: int
+    narrow: int
+    asynchronous: int
+    barriers: int
+
+
+def signature(kernel: Any, dtype: str, absent: tuple[str, ...]) -> dict[str, str]:
+    """Return the types of a kernel's arguments: pointers, a count, constants."""
+    types = {"MEAN": "*fp32", "RSTD": "*fp32", "DW": "*fp32", "DB": "*fp32", "M": "i32"}
+    types |= dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(absent, "constexpr")
+    return {name: types.get(name, "constexpr") for name in kernel.arg_names}
+
+
+def facts(
+    kernel: Any, columns: int, capability: int, *, dtype: str = "bf16", center: bool = True,
+    residual: bool = False,
+) -> Facts:  # fmt: skip
+    """Compile a kernel as `lnlib.kernels` would launch it, and read its machine code.
+
+    Args:
+        kernel: one of the forward and backward kernels.
+        columns: length of a row.
+        capability: the GPU's compute capability, 75, 80 or 90.
+        dtype: of all tensors but the statistics, in Triton's names: fp16, bf16, fp32.
+        center: layer norm, or RMS norm.
+        residual: with a residual added, or its gradient.
+    """
+    forward = kernel in (kernels.forward_kernel, kernels.wide_forward_kernel)
+    launch = (kernels.forward_launch if forward else kernels.backward_launch)(columns)
+    warps = launch.pop("num_warps")
+    absent = () if residual else ("R", "S", "DS")
+    types = signature(kernel, dtype, absent)
+    values = {"eps": 1e-5, "N": columns, "CENTER": center, **launch} | dict.fromkeys(absent)
+    constants = {k: values[k] for k, kind in types.items() if kind == "constexpr"}
+    aligned = {
+        (i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind[0] == "*"
+    }
+    source = ASTSource(kernel, types, constants, aligned)
+    target = GPUTarget("cuda", capability, 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": warps})
+    code, resources = disassemble(compiled.asm["cubin"])
+    loads = re.findall(r"\bLDG\.E(\S*)", code)
+    wide = sum(".128" in load for load in loads)
+    return Facts(
+        kernel=kernel.__name__,
+        columns=columns,
+        dtype=dtype,
+        capability=capability,
+        warps=warps,
+        registers=int(re.findall(r"REG:(\d+)", resources)[0]),
+        shared=compiled.metadata.shared,
+        spills=len(re.findall(r"\b(?:LDL|STL)\b", code)),
+        wide=wide,
+        narrow=len(loads) - wide,
+        asynchronous=len(re.findall(r"\bLDGSTS\b", code)),
+        barriers=len(re.findall(r"\bBAR\.", code)),
+    )
+
+
+def disassemble(cubin: bytes) -> tuple[str, str]:
+    """Return a compiled kernel's instructions, and the resources that it asks for."""
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return tuple(  # type: ignore[return-value]
+            subprocess.run(
+                [tool, flag, file.name], check=True, capture_output=True, text=True
+            ).stdout
+            for flag in ("-sass", "-res-usage")
+        )
+
+
+def survey(widths: tuple[int, ...] = WIDTHS) -> Iterator[Facts]:
+    """Compile layer norm in bfloat16, float16 on the T4, for every target and row length."""
+    for capability in TARGETS.values():
+        for columns in widths:
+            for narrow, wide, longest in (
+                (kernels.forward_kernel, kernels.wide_forward_kernel, kernels.ROW),
+                (kernels.backward_kernel, kernels.wide_backward_kernel, kernels.ROW_BACKWARD),
+            ):
+                kernel = narrow if columns <= longest else wide
+                yield facts(
+                    kernel, columns, capability, dtype="fp16" if capability < 80 else "bf16"
+                )
+
+
+def table(found: list[Facts]) -> str:
+    """Return the facts as text."""
+    head = (
+        "kernel                 columns  sm  warps  registers  spills  16-byte  other  async  "
+        "barriers"
+    )
+    rows = (
+        f"{f.kernel:<21} {f.columns:>8}  {f.capability}  {f.warps:>5}  {f.registers:>9}  "
+        f"{f.spills:>6}  {f.wide:>7}  {f.narrow:>5}  {f.asynchronous:>5}  {f.barriers:>8}"
+        for f in found
+    )
+    return "\n".join([head, *rows])
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m lnlib.machine_code", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    total = 2 * len(TARGETS) * len(WIDTHS)
+    found = list(tqdm(survey(), total=total, unit="kernel"))
+    print(json.dumps([asdict(f) for f in found]) if options.json else table(found))
+
+
+if __name__ == "__main__":
+    main()

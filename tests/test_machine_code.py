@@ -1,0 +1,73 @@
+"""What the compiler makes of the kernels for three GPUs, none of which is needed here."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="there is no Triton for this system")
+from lnlib import kernels
+from lnlib.machine_code import TARGETS, WIDTHS, Facts, table
+
+
+@pytest.fixture(scope="module")
+def survey():
+    """Every kernel, launch and target, compiled where the interpreter is off."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "lnlib.machine_code", "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return [Facts(**row) for row in json.loads(done.stdout)]
+
+
+def test_covers_every_kernel_row_length_and_target(survey):
+    seen = {(f.capability, f.columns, "backward" in f.kernel) for f in survey}
+    assert len(seen) == len(survey) == 2 * len(WIDTHS) * len(TARGETS)
+    assert {f.kernel for f in survey} == {
+        f"{wide}{way}_kernel" for wide in ("", "wide_") for way in ("forward", "backward")
+    }
+
+
+def test_nothing_spills(survey):
+    assert [f for f in survey if f.spills] == []
+
+
+def test_registers_leave_room_for_all_threads(survey):
+    assert [f for f in survey if f.registers * 32 * f.warps > 65536] == []
+
+
+def test_shared_memory_fits(survey):
+    limit = {75: 64 * 1024, 80: 163 * 1024, 90: 227 * 1024}
+    assert [f for f in survey if f.shared > limit[f.capability]] == []
+
+
+def test_rows_are_loaded_16_bytes_at_a_time(survey):
+    """Beside a few scalars, which are the statistics of a row and a row's first entry."""
+    assert [f for f in survey if "forward" in f.kernel and f.narrow > 1] == []
+    assert [f for f in survey if not (f.wide or f.asynchronous)] == []
+
+
+def test_the_backward_pass_prefetches_where_the_gpu_can(survey):
+    for f in survey:
+        prefetches = f.kernel == "backward_kernel" and f.capability >= 80
+        assert (f.asynchronous > 0) == prefetches, f
+
+
+def test_a_row_of_one_warp_needs_no_barrier(survey):
+    alone = [f for f in survey if f.kernel == "forward_kernel" and 512 < f.columns <= 1024]
+    assert len(alone) == 3 * len(TARGETS)
+    assert [f for f in alone if f.warps > 1 or f.barriers] == []
+
+
+def test_table_shows_every_row(survey):
+    assert len(table(survey).splitlines()) == 1 + len(survey)
+
+
+def test_launches_cover_every_row_length():
+    for columns in (1, 2, 255, 257, kernels.ROW, kernels.ROW + 1, 262_144):
+        forward, backward = kernels.forward_launch(columns), kernels.backward_launch(columns)
+        assert ("BLOCK_M" in forward) == (columns <= kernels.ROW)
+        assert ("BLOCK_M" in backward) == (columns <= kernels.ROW_BACKWARD)
+        if "BLOCK_M" in forward:
+            assert forward["BLOCK_N"] >= columns
