@@ -38,6 +38,7 @@ class Facts:
 
     `spills` counts loads and stores of values that found no register; `wide` and `narrow` count
     loads from global memory of 16 bytes and of fewer; `asynchronous` those that bypass registers.
+    `offset_bits` is the width of a row's offset: 32 bits end at 2³¹ elements.
     """
 
     kernel: str
@@ -52,6 +53,7 @@ class Facts:
     narrow: int
     asynchronous: int
     barriers: int
+    offset_bits: int
 
 
 def signature(kernel: Any, dtype: str, absent: tuple[str, ...]) -> dict[str, str]:
@@ -104,7 +106,15 @@ def facts(
         narrow=len(loads) - wide,
         asynchronous=len(re.findall(r"\bLDGSTS\b", code)),
         barriers=len(re.findall(r"\bBAR\.", code)),
+        offset_bits=offset_bits(compiled.asm["ttir"]),
     )
+
+
+def offset_bits(ttir: str) -> int:
+    """Return the width of the offsets by which a kernel finds its tiles, or else its row."""
+    offsets = re.findall(r"tt\.addptr .*?: (\S*)!tt\.ptr<\w+>>?, (?:tensor<(?:\d+x)*)?i(\d+)", ttir)
+    tiles = [int(bits) for shape, bits in offsets if shape.count("x") == 2]
+    return min(tiles) if tiles else max(int(bits) for _, bits in offsets)
 
 
 def disassemble(cubin: bytes) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
 from lnlib import kernels
-from lnlib.machine_code import TARGETS, WIDTHS, Facts, table
+from lnlib.machine_code import TARGETS, WIDTHS, Facts, offset_bits, table
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,17 @@ def test_nothing_spills(survey):
 
 def test_registers_leave_room_for_all_threads(survey):
     assert [f for f in survey if f.registers * 32 * f.warps > 65536] == []
+
+
+def test_offsets_reach_beyond_two_to_the_31_elements(survey):
+    assert {f.offset_bits for f in survey} == {64}
+
+
+def test_offset_bits_sees_the_narrow_ones():
+    narrow = "%9 = tt.addptr %7, %8 : tensor<4x256x!tt.ptr<bf16>>, tensor<4x256xi32> loc(#loc1)"
+    scalar = "%2 = tt.addptr %X, %1 : !tt.ptr<bf16>, i64 loc(#loc1)"
+    assert offset_bits(f"{scalar}\n{narrow}") == 32
+    assert offset_bits(scalar) == 64
 
 
 def test_shared_memory_fits(survey):
