@@ -4,8 +4,9 @@ Triton brings NVIDIA's assembler and disassembler along, so a kernel can be comp
 is not there, and its registers, spills, load widths and barriers counted. These are facts of the
 code, not speeds. Needs the extra `kernels`, and `TRITON_INTERPRET` must not be set.
 
-    python -m lnlib.machine_code          # table
-    python -m lnlib.machine_code --json   # the same for programs
+    python -m lnlib.machine_code                          # table
+    python -m lnlib.machine_code 1024 4096 --capability 90  # of some row lengths, for one GPU
+    python -m lnlib.machine_code --json                   # for programs
 
 Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/cuda-binary-utilities/.
 """
@@ -15,7 +16,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,9 @@ def disassemble(cubin: bytes) -> tuple[str, str]:
         )
 
 
-def survey(widths: tuple[int, ...] = WIDTHS) -> Iterator[Facts]:
-    """Compile layer norm in bfloat16, float16 on the T4, for every target and row length."""
-    for capability in TARGETS.values():
+def survey(widths: Collection[int], capabilities: Collection[int]) -> Iterator[Facts]:
+    """Compile layer norm in bfloat16 (float16 on the T4), for every target and row length."""
+    for capability in capabilities:
         for columns in widths:
             for narrow, wide, longest in (
                 (kernels.forward_kernel, kernels.wide_forward_kernel, kernels.ROW),
@@ -163,10 +164,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m lnlib.machine_code", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("columns", type=int, nargs="*", help="row lengths; default: all of WIDTHS")
+    parser.add_argument("--capability", type=int, choices=TARGETS.values(), help="default: all")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    total = 2 * len(TARGETS) * len(WIDTHS)
-    found = list(tqdm(survey(), total=total, unit="kernel"))
+    widths = options.columns or WIDTHS
+    targets = [options.capability] if options.capability else list(TARGETS.values())
+    compiling = tqdm(survey(widths, targets), total=2 * len(targets) * len(widths), unit="kernel")
+    found = list(compiling)
     print(json.dumps([asdict(f) for f in found]) if options.json else table(found))
 
 

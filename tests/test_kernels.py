@@ -15,8 +15,10 @@ from lnlib import functional, reference
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
 from triton.runtime.errors import InterpreterError
+from triton.runtime.interpreter import interpreter_builder
 
 from lnlib import kernels
+from lnlib.traffic import traffic
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPS = (1e-5, 0.3)
@@ -411,3 +413,29 @@ def test_a_planted_bug_is_caught(planted, bug):
 @pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter is enough to see these")
 def test_without_a_bug_all_is_well(planted):
     all_is_well(planted("no_bug", "BLOCK_N", "BLOCK_N"))
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter counts, the GPU does not")
+@pytest.mark.parametrize(("columns", "reads"), [(64, 1), (1000, 1), (40_000, 2)])
+def test_bytes_of_the_forward_pass(columns, reads):
+    x = random(6, columns, dtype=torch.float32)
+    with traffic() as moved:
+        kernels.rms_norm(x, (columns,))
+    assert (moved.read, moved.distinct_read) == (reads * x.nbytes, x.nbytes)
+    assert moved.written == moved.distinct_written == x.nbytes + 6 * 4
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter counts, the GPU does not")
+def test_bytes_of_residual_and_backward_pass():
+    x, residual, dy = (random(64, 1000, dtype=torch.float16, seed=s) for s in range(3))
+    x.requires_grad_()
+    with traffic() as forward:
+        y, _ = kernels.add_rms_norm(x, residual, (1000,))
+    with traffic() as backward:
+        y.backward(dy)
+    assert (forward.read, forward.written) == (2 * x.nbytes, 2 * x.nbytes + 64 * 4)
+    assert (backward.read, backward.written) == (2 * x.nbytes + 64 * 4, x.nbytes)
+    assert "create_masked_load" not in vars(interpreter_builder)  # it is as it was
