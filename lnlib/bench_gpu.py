@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lnlib import functional, plots
+from lnlib import functional, kernels, plots
 from lnlib.bench import provenance
 
 Norm = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -78,6 +78,36 @@ class Result:
         """Bandwidth as a fraction of what the copy reached."""
         copied = self.copy_ms * TENSORS[self.passed] / TENSORS["forward"]
         return None if self.ms is None else copied / self.ms
+
+
+def predicted(shape: Shape, passed: str, processors: int = 132) -> tuple[float, float]:
+    """Return the fraction of the copy that our kernels reach if bytes are all that counts.
+
+    The two differ for long rows, which are read twice: from memory at worst, or from the cache.
+
+    Args:
+        shape: rows and columns.
+        passed: "forward" or "backward".
+        processors: of the GPU, on which the number of partial sums depends.
+
+    Example:
+        >>> predicted(Shape(16384, 4096, ""), "backward")  # partial sums
+        (0.978, 0.978)
+        >>> predicted(Shape(4096, 65536, ""), "forward")  # read twice
+        (0.667, 1.0)
+    """
+    row = 2 * shape.columns
+    least = TENSORS[passed] * row
+    best = worst = least + 12.0  # mean in two parts, and rstd
+    if passed == "backward":
+        parts = kernels.parts(processors, shape.rows, shape.columns)
+        best += parts / shape.rows * 16 * shape.columns
+        worst = best
+        if shape.columns > kernels.ROW_BACKWARD:  # by two kernels
+            best = worst = best + 2 * row
+    elif shape.columns > kernels.ROW:
+        worst += row
+    return round(least / worst, 3), round(least / best, 3)
 
 
 def shapes(elements: int = ELEMENTS) -> list[Shape]:
@@ -141,6 +171,11 @@ def cold_clock() -> Clock:
     return clock
 
 
+def half(device: torch.device) -> torch.dtype:
+    """Return the 16-bit dtype for which a GPU is built: bfloat16 since the A100."""
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
 def tensors(shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return input, weight, bias and cotangent, all random and none near a special case."""
     generator = torch.Generator(device).manual_seed(shape.rows + shape.columns)
@@ -193,13 +228,14 @@ def passes(norm: Norm, operation: str, data: tuple[Tensor, ...]) -> dict[str, Ca
 
 
 def measure(
-    operation: str, shape: Shape, dtype: torch.dtype, device: torch.device, clock: Clock
-) -> Iterator[Result]:
-    """Time every contender on one shape; one that fails or is wrong says so instead of a time."""
+    norms: dict[str, Norm], operation: str, shape: Shape, dtype: torch.dtype,
+    device: torch.device, clock: Clock,
+) -> Iterator[Result]:  # fmt: skip
+    """Time contenders on one shape; one that fails or is wrong says so instead of a time."""
     data = tensors(shape, dtype, device)
     target = torch.empty_like(data[0])
     kind = {"operation": operation, "dtype": str(dtype).removeprefix("torch.")}
-    for name, norm in contenders(operation).items():
+    for name, norm in norms.items():
         about: dict[str, Any] = {"contender": name, **kind, **asdict(shape)}
         about["copy_ms"] = clock(lambda: target.copy_(data[0]))
         try:
@@ -235,7 +271,10 @@ def load(path: Path) -> tuple[dict[str, Any], list[Result]]:
 
 
 def draw(results: list[Result], operation: str, dtype: str) -> Any:
-    """Draw the fraction of the copy's bandwidth over the row length, one line per contender."""
+    """Draw the fraction of the copy's bandwidth over the row length, one line per contender.
+
+    The grey band is what the bytes predict for our kernels.
+    """
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(7, 3.2), sharey=True)
@@ -246,6 +285,9 @@ def draw(results: list[Result], operation: str, dtype: str) -> Any:
             kind = (r.operation, r.dtype, r.passed, r.why)
             if kind == (operation, dtype, passed, "sweep") and r.of_copy is not None:
                 lines.setdefault(r.contender, []).append((r.columns, r.of_copy))
+        sweep = [s for s in shapes() if s.why == "sweep"]
+        low, high = zip(*(predicted(s, passed) for s in sweep), strict=True)
+        axes.fill_between(WIDTHS, low, high, color=plots.COLORS["muted"], alpha=0.4, lw=3)
         for name, points in lines.items():
             widths, fractions = zip(*sorted(points), strict=True)
             (line,) = axes.plot(widths, fractions, "o-", color=colors.get(name), ms=3)
@@ -267,14 +309,16 @@ def main() -> None:
         plots.use_style()
         for operation in PARAMETERS:
             _, results = load(options.plot)
-            draw(results, operation, "bfloat16").savefig(options.plot.with_name(f"{operation}.svg"))
+            figure = draw(results, operation, results[0].dtype)
+            figure.savefig(options.plot.with_name(f"{operation}.svg"))
         return
     if not torch.cuda.is_available():
         parser.error("no CUDA device was found; `python -m lnlib.bench` measures on the CPU")
     device, clock, results = torch.device("cuda"), cold_clock(), []
+    dtype = half(device)
     todo = [(o, s) for o in PARAMETERS for s in shapes()]
     for operation, shape in tqdm(todo, unit="shape"):
-        for row in measure(operation, shape, torch.bfloat16, device, clock):
+        for row in measure(contenders(operation), operation, shape, dtype, device, clock):
             results.append(row)
             share = "–" if row.of_copy is None else f"{row.of_copy:.0%}"
             tqdm.write(

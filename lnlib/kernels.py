@@ -1,10 +1,11 @@
-r"""Layer norm and RMS norm for GPUs, in Triton: each tensor is read and written once.
+r"""Layer norm and RMS norm for GPUs, in Triton: tensors are read and written once.
 
 A row is normalized over its last $N$ entries. A row of up to `ROW` entries lives in the registers
 of one program (short rows share one), a longer one is read twice in blocks. The backward pass
 recomputes $\hat x$ from the input, the mean and $r = 1/\sqrt{\sigma^2 + \varepsilon}$, nothing else
-is kept. A fixed number of programs goes over all rows, each adds up its own part of $d\gamma$ and
-$d\beta$, and a last kernel adds these parts in a fixed order: the same bits on every run.
+is kept; of rows beyond `ROW_BACKWARD` it is two kernels, one along the rows, one across. A fixed
+number of programs goes over all rows, each adds up its own part of $d\gamma$ and $d\beta$, and a
+last kernel adds these parts in a fixed order: the same bits on every run.
 
 Statistics are computed in float32 (float64 for float64), from differences: never as
 $\langle x^2\rangle - \mu^2$. The mean is kept as a sum of two numbers, so that $x - \mu$ loses
@@ -182,51 +183,74 @@ def backward_kernel(
 
 
 @triton.jit
-def wide_backward_kernel(
-    X, W, DY, DS, MEAN, RSTD, DX, DW, DB, M,
+def row_sums_kernel(
+    X, W, DY, MEAN, RSTD, SUMS, M,
     N: tl.constexpr, CENTER: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """The same for long rows, in two sweeps; `DW` and `DB` begin as zeros."""
+    """Store the two means over one long row that its input gradient needs."""
     ACC: tl.constexpr = tl.float64 if X.dtype.element_ty == tl.float64 else tl.float32
-    program, programs = tl.program_id(0), tl.num_programs(0)
+    row = tl.program_id(0).to(tl.int64)
+    rstd = tl.load(RSTD + row)
+    high = tl.load(MEAN + row) if CENTER else 0.0
+    low = tl.load(MEAN + M + row) if CENTER else 0.0
     columns = tl.arange(0, BLOCK_N)
-    own = program.to(tl.int64) * N
-    for number in range(program, M, programs):
+    dot = tl.zeros([BLOCK_N], ACC)
+    total = tl.zeros([BLOCK_N], ACC)
+    for start in range(0, N, BLOCK_N):
+        mask = start + columns < N
+        x = tl.load(X + row * N + start + columns, mask=mask, other=0.0).to(ACC)
+        g = tl.load(DY + row * N + start + columns, mask=mask, other=0.0).to(ACC)
+        if W is not None:
+            g *= tl.load(W + start + columns, mask=mask, other=0.0).to(ACC)
+        dot += g * (x - high - low) * rstd
+        total += g
+    tl.store(SUMS + row, tl.sum(dot) / N)
+    if CENTER:
+        tl.store(SUMS + M + row, tl.sum(total) / N)
+
+
+@triton.jit
+def wide_backward_kernel(
+    X, W, DY, DS, MEAN, RSTD, SUMS, DX, DW, DB, M,
+    N: tl.constexpr, CENTER: tl.constexpr, BLOCK_N: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Do the same in one block of columns, given the means over the rows."""
+    ACC: tl.constexpr = tl.float64 if X.dtype.element_ty == tl.float64 else tl.float32
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    mask = columns < N
+    if W is not None:
+        w = tl.load(W + columns, mask=mask, other=0.0).to(ACC)
+    dw = tl.zeros([BLOCK_N], ACC)
+    db = tl.zeros([BLOCK_N], ACC)
+    for number in tl.range(program, M, programs, num_stages=STAGES):
         row = tl.cast(number, tl.int64)
+        at = row * N + columns
+        x = tl.load(X + at, mask=mask, other=0.0).to(ACC)
+        dy = tl.load(DY + at, mask=mask, other=0.0).to(ACC)
         rstd = tl.load(RSTD + row)
-        high = tl.load(MEAN + row) if CENTER else 0.0
-        low = tl.load(MEAN + M + row) if CENTER else 0.0
-        dot = tl.zeros([BLOCK_N], ACC)
-        total = tl.zeros([BLOCK_N], ACC)
-        for start in range(0, N, BLOCK_N):
-            mask = start + columns < N
-            at = row * N + start + columns
-            x = tl.load(X + at, mask=mask, other=0.0).to(ACC)
-            g = tl.load(DY + at, mask=mask, other=0.0).to(ACC)
-            if W is not None:
-                g *= tl.load(W + start + columns, mask=mask, other=0.0).to(ACC)
-            dot += g * tl.where(mask, (x - high - low) * rstd, 0.0)
-            total += g
-        mean_dot = tl.sum(dot) / N
-        mean_g = tl.sum(total) / N if CENTER else 0.0
-        for start in range(0, N, BLOCK_N):
-            mask = start + columns < N
-            at = row * N + start + columns
-            x = tl.load(X + at, mask=mask, other=0.0).to(ACC)
-            dy = tl.load(DY + at, mask=mask, other=0.0).to(ACC)
-            x_hat = (x - high - low) * rstd
-            g = dy
-            if W is not None:
-                g = dy * tl.load(W + start + columns, mask=mask, other=0.0).to(ACC)
-            dx = (g - mean_g - x_hat * mean_dot) * rstd
-            if DS is not None:
-                dx += tl.load(DS + at, mask=mask, other=0.0).to(ACC)
-            tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=mask)
-            part = own + start + columns
-            if DW is not None:
-                tl.store(DW + part, tl.load(DW + part, mask=mask) + dy * x_hat, mask=mask)
-            if DB is not None:
-                tl.store(DB + part, tl.load(DB + part, mask=mask) + dy, mask=mask)
+        if CENTER:
+            x = x - tl.load(MEAN + row) - tl.load(MEAN + M + row)
+        x_hat = x * rstd
+        dx = dy
+        if W is not None:
+            dx = dy * w
+        dx -= x_hat * tl.load(SUMS + row)
+        if CENTER:
+            dx -= tl.load(SUMS + M + row)
+        dx *= rstd
+        if DS is not None:
+            dx += tl.load(DS + at, mask=mask, other=0.0).to(ACC)
+        tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=mask)
+        if DW is not None:
+            dw += dy * x_hat
+        if DB is not None:
+            db += dy
+    own = program.to(tl.int64) * N + columns
+    if DW is not None:
+        tl.store(DW + own, dw, mask=mask)
+    if DB is not None:
+        tl.store(DB + own, db, mask=mask)
 
 
 @triton.jit
@@ -266,24 +290,36 @@ def backward_launch(columns: int) -> dict[str, int]:
         >>> backward_launch(4096)
         {'BLOCK_M': 1, 'BLOCK_N': 4096, 'num_warps': 8, 'STAGES': 3}
         >>> backward_launch(10_000)
-        {'BLOCK_N': 4096, 'num_warps': 8}
+        {'BLOCK_N': 4096, 'num_warps': 8, 'STAGES': 3}
     """
     if columns > ROW_BACKWARD:
-        return {"BLOCK_N": BLOCK_BACKWARD, "num_warps": 8}
+        return {"BLOCK_N": BLOCK_BACKWARD, "num_warps": 8, "STAGES": 3}
     block = triton.next_power_of_2(columns)
     warps = 1 if block <= 256 else max(4, block // 512)
     rows = max(1, 1024 // block)
     return {"BLOCK_M": rows, "BLOCK_N": block, "num_warps": warps, "STAGES": 3}
 
 
-def programs(device: torch.device, rows: int, launch: dict[str, int]) -> int:
-    """Return how many programs share the rows of a backward pass."""
-    processors = 20  # of the interpreter: enough to have many parts
+def parts(processors: int, rows: int, columns: int) -> int:
+    """Return how many programs share the rows of a backward pass, each with sums of its own.
+
+    Example:
+        >>> parts(132, 16384, 1024), parts(132, 16384, 4096), parts(132, 16384, 65536)
+        (264, 132, 16)
+        >>> parts(132, 7, 4096)
+        7
+    """
+    launch = backward_launch(columns)
+    blocks = math.ceil(columns / launch["BLOCK_N"])
+    each = 1 if 2048 < columns <= ROW_BACKWARD else 2  # as many as its registers hold
+    turns = math.ceil(rows / launch.get("BLOCK_M", 1))
+    return max(1, min(each * processors // blocks, turns))
+
+
+def _processors(device: torch.device) -> int:
     if device.type == "cuda":
-        processors = torch.cuda.get_device_properties(device).multi_processor_count
-    if launch["BLOCK_N"] <= 2048:
-        processors *= 2
-    return max(1, min(processors, math.ceil(rows / launch.get("BLOCK_M", 1))))
+        return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    return 20  # of the interpreter: enough to have many parts
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:
@@ -343,21 +379,31 @@ def norm_backward(
     gradients = [x.new_empty(0) if p is None else torch.zeros_like(p) for p in (weight, bias)]
     if x.numel():
         launch = backward_launch(columns)
-        kernel = backward_kernel if "BLOCK_M" in launch else wide_backward_kernel
-        count = programs(x.device, rows, launch)
-        parts = [
-            None if p is None else x.new_zeros((count, columns), dtype=rstd.dtype)
+        count = parts(_processors(x.device), rows, columns)
+        sums = [
+            None if p is None else x.new_empty((count, columns), dtype=rstd.dtype)
             for p in (weight, bias)
         ]
         with _on(x.device):
-            kernel[(count,)](
-                x, weight, dy, dtotal, mean, rstd, dx, *parts, rows,
-                N=columns, CENTER=center, **launch,
-            )  # fmt: skip
-            for part, gradient in zip(parts, gradients, strict=True):
+            if "BLOCK_M" in launch:
+                backward_kernel[(count,)](
+                    x, weight, dy, dtotal, mean, rstd, dx, *sums, rows,
+                    N=columns, CENTER=center, **launch,
+                )  # fmt: skip
+            else:
+                means = rstd.new_empty((2, rows))
+                row_sums_kernel[(rows,)](
+                    x, weight, dy, mean, rstd, means, rows,
+                    N=columns, CENTER=center, BLOCK_N=launch["BLOCK_N"],
+                    num_warps=launch["num_warps"],
+                )  # fmt: skip
+                wide_backward_kernel[(math.ceil(columns / launch["BLOCK_N"]), count)](
+                    x, weight, dy, dtotal, mean, rstd, means, dx, *sums, rows,
+                    N=columns, CENTER=center, **launch,
+                )  # fmt: skip
+            for part, gradient in zip(sums, gradients, strict=True):
                 if part is not None:
-                    grid = (math.ceil(columns / 64),)
-                    column_sum_kernel[grid](
+                    column_sum_kernel[(math.ceil(columns / 64),)](
                         part, gradient, count, N=columns, BLOCK_G=32, BLOCK_N=64, num_warps=4
                     )
     return dx, gradients[0], gradients[1]
@@ -462,7 +508,8 @@ def layer_norm(
 
     $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$
 
-    Moves $2eMN$ bytes forward and $3eMN$ backward, $e$ being the size of an entry.
+    Moves $2eMN$ bytes forward and $3eMN$ backward, $e$ being the size of an entry; rows longer
+    than `ROW` forward and `ROW_BACKWARD` backward are read twice.
 
     Args:
         input: of shape `(*, *normalized_shape)` and dtype float16, bfloat16, float32 or float64,

@@ -13,8 +13,10 @@ Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/
 
 import argparse
 import json
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
@@ -59,7 +61,8 @@ class Facts:
 
 def signature(kernel: Any, dtype: str, absent: tuple[str, ...]) -> dict[str, str]:
     """Return the types of a kernel's arguments: pointers, a count, constants."""
-    types = {"MEAN": "*fp32", "RSTD": "*fp32", "DW": "*fp32", "DB": "*fp32", "M": "i32"}
+    types = {"MEAN": "*fp32", "RSTD": "*fp32", "SUMS": "*fp32", "M": "i32"}
+    types |= {"DW": "*fp32", "DB": "*fp32"}
     types |= dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(absent, "constexpr")
     return {name: types.get(name, "constexpr") for name in kernel.arg_names}
 
@@ -132,18 +135,31 @@ def disassemble(cubin: bytes) -> tuple[str, str]:
         )
 
 
+def kernels_of(columns: int) -> tuple[Any, ...]:
+    """Return the kernels that go over rows of a length, forward and backward."""
+    forward = kernels.forward_kernel if columns <= kernels.ROW else kernels.wide_forward_kernel
+    if columns <= kernels.ROW_BACKWARD:
+        return forward, kernels.backward_kernel
+    return forward, kernels.row_sums_kernel, kernels.wide_backward_kernel
+
+
 def survey(widths: Collection[int], capabilities: Collection[int]) -> Iterator[Facts]:
     """Compile layer norm in bfloat16 (float16 on the T4), for every target and row length."""
     for capability in capabilities:
         for columns in widths:
-            for narrow, wide, longest in (
-                (kernels.forward_kernel, kernels.wide_forward_kernel, kernels.ROW),
-                (kernels.backward_kernel, kernels.wide_backward_kernel, kernels.ROW_BACKWARD),
-            ):
-                kernel = narrow if columns <= longest else wide
+            for kernel in kernels_of(columns):
                 yield facts(
                     kernel, columns, capability, dtype="fp16" if capability < 80 else "bf16"
                 )
+
+
+def survey_apart(widths: Collection[int], capabilities: Collection[int]) -> list[Facts]:
+    """Make the survey in a process of its own, in which `TRITON_INTERPRET` is not set."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "lnlib.machine_code", *map(str, widths), "--json"]
+    command += ["--capability", *map(str, capabilities)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+    return [Facts(**found) for found in json.loads(done.stdout)]
 
 
 def table(found: list[Facts]) -> str:
@@ -165,12 +181,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lnlib.machine_code", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("columns", type=int, nargs="*", help="row lengths; default: all of WIDTHS")
-    parser.add_argument("--capability", type=int, choices=TARGETS.values(), help="default: all")
+    parser.add_argument(
+        "--capability", type=int, nargs="+", choices=TARGETS.values(), help="default: all"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     widths = options.columns or WIDTHS
-    targets = [options.capability] if options.capability else list(TARGETS.values())
-    compiling = tqdm(survey(widths, targets), total=2 * len(targets) * len(widths), unit="kernel")
+    targets = options.capability or list(TARGETS.values())
+    total = len(targets) * sum(len(kernels_of(columns)) for columns in widths)
+    compiling = tqdm(survey(widths, targets), total=total, unit="kernel")
     found = list(compiling)
     print(json.dumps([asdict(f) for f in found]) if options.json else table(found))
 

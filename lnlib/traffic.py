@@ -1,9 +1,10 @@
-"""Count the bytes a Triton kernel asks memory for, in Triton's interpreter.
+"""Count the bytes that a Triton kernel, or a formula written in PyTorch, asks memory for.
 
 The interpreter performs every load and store as a call with an address for each entry, so the
 addresses can be counted. What a GPU's memory must deliver lies between the bytes at distinct
 addresses, if its caches hold everything that is read again, and all bytes asked for, if they hold
-nothing. Needs `TRITON_INTERPRET=1` in the environment before Triton is imported.
+nothing. `traffic` needs `TRITON_INTERPRET=1` in the environment before Triton is imported.
+PyTorch's operations are counted by what goes in and comes out.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.interpreter import interpreter_builder
 
 
@@ -53,7 +56,7 @@ def _distinct(accesses: list[tuple[Any, int]]) -> int:
 
 @contextmanager
 def traffic() -> Iterator[Traffic]:
-    """Count what the kernels launched in this block load and store.
+    """Count what the kernels launched in this block load and store; atomic updates do both.
 
     Example:
         >>> import torch
@@ -66,6 +69,7 @@ def traffic() -> Iterator[Traffic]:
     """
     moved, builder = Traffic(), interpreter_builder
     load, store = builder.create_masked_load, builder.create_masked_store
+    update = builder.create_atomic_rmw
 
     def counted_load(pointers: Any, mask: Any, *rest: Any) -> Any:
         moved.load(pointers.data[mask.data], _size(pointers))
@@ -75,12 +79,70 @@ def traffic() -> Iterator[Traffic]:
         moved.store(pointers.data[mask.data], _size(pointers))
         return store(pointers, value, mask, *rest)
 
+    def counted_update(operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        moved.load(pointers.data[mask.data], _size(pointers))
+        moved.store(pointers.data[mask.data], _size(pointers))
+        return update(operation, pointers, value, mask, *rest)
+
     builder.create_masked_load, builder.create_masked_store = counted_load, counted_store
+    builder.create_atomic_rmw = counted_update
     try:
         yield moved
     finally:
-        del builder.create_masked_load, builder.create_masked_store
+        del builder.create_masked_load, builder.create_masked_store, builder.create_atomic_rmw
 
 
 def _size(pointers: Any) -> int:
     return int(pointers.get_element_ty().primitive_bitwidth) // 8
+
+
+class Operations(TorchDispatchMode):
+    """Note the bytes that each PyTorch operation reads and writes, forward and backward.
+
+    Each operation counts as a kernel of its own, as in eager mode. Views move nothing, and an
+    expanded tensor is read once.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(4, 256)
+        >>> with Operations() as operations:
+        ...     y = (x * x).sum(-1)
+        >>> [(name, read // x.nbytes) for name, read, _ in operations.lines]
+        [('mul', 1), ('sum', 1)]
+        >>> operations.moved == 3 * x.nbytes + y.nbytes
+        True
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lines: list[tuple[str, int, int]] = []
+
+    @property
+    def moved(self) -> int:
+        """Bytes read and written by all operations."""
+        return sum(read + written for _, read, written in self.lines)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call an operation and note its tensors' sizes."""
+        result = func(*args, **(kwargs or {}))
+        operands = {_storage(t): _stored_bytes(t) for t in args if isinstance(t, Tensor)}
+        results = {_storage(t): t.nbytes for t in _tensors(result)}
+        if not operands.keys() & results.keys():
+            name = func.overloadpacket.__name__
+            self.lines.append((name, sum(operands.values()), sum(results.values())))
+        return result
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    values = result if isinstance(result, tuple | list) else (result,)
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    return min(tensor.nbytes, tensor.untyped_storage().nbytes())

@@ -18,28 +18,23 @@ def clock(run):
     return (time.perf_counter() - start) * 1e3
 
 
-@pytest.fixture
-def few(monkeypatch):
+def few(operation):
     """Contenders that need no compiler."""
+    right = bench_gpu.of_torch(operation)
 
-    def contenders(operation):
-        right = bench_gpu.of_torch(operation)
+    def wrong(x, w, b, eps):
+        return right(x, w, b, eps) * 1.05
 
-        def wrong(x, w, b, eps):
-            return right(x, w, b, eps) * 1.05
+    def broken(x, w, b, eps):
+        raise RuntimeError("no kernel for this shape")
 
-        def broken(x, w, b, eps):
-            raise RuntimeError("no kernel for this shape")
-
-        return {"torch": right, "lnlib": bench_gpu.of_lnlib(operation), "w": wrong, "x": broken}
-
-    monkeypatch.setattr(bench_gpu, "contenders", contenders)
+    return {"torch": right, "lnlib": bench_gpu.of_lnlib(operation), "w": wrong, "x": broken}
 
 
 @pytest.mark.parametrize("operation", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_times_what_is_right_and_names_what_is_not(few, operation, dtype):
-    results = list(bench_gpu.measure(operation, SMALL, dtype, CPU, clock))
+def test_times_what_is_right_and_names_what_is_not(operation, dtype):
+    results = list(bench_gpu.measure(few(operation), operation, SMALL, dtype, CPU, clock))
     assert len(results) == 4 * len(bench_gpu.TENSORS)
     for r in results:
         assert (r.ms is not None) == (r.contender in ("torch", "lnlib")), r
@@ -57,14 +52,33 @@ def test_counts_bytes():
     assert row.of_copy == pytest.approx(0.5)  # three tensors in the time of six
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "passed", "bounds"),
+    [
+        (65536, 4096, "forward", (0.999, 0.999)),
+        (2**20, 256, "forward", (0.988, 0.988)),
+        (2**14, 2**14, "forward", (1.0, 1.0)),
+        (4096, 2**16, "forward", (0.667, 1.0)),
+        (2**16, 4096, "backward", (0.994, 0.994)),
+        (2**12, 2**16, "backward", (0.596, 0.596)),
+        (64, 4096, "backward", (0.272, 0.272)),  # sums weigh more than tensors
+    ],
+)
+def test_predicts_what_the_bytes_allow(rows, columns, passed, bounds):
+    shape = bench_gpu.Shape(rows, columns, "")
+    assert bench_gpu.predicted(shape, passed) == pytest.approx(bounds, abs=0.002)
+
+
 def test_every_shape_of_the_sweep_moves_the_same_bytes():
     sweep = [s for s in bench_gpu.shapes() if s.why == "sweep"]
     assert {s.rows * s.columns for s in sweep} == {bench_gpu.ELEMENTS}
     assert {s.columns for s in sweep} == {2**k for k in range(8, 17)}
 
 
-def test_draws_and_reads_a_recording(few, tmp_path):
-    results = list(bench_gpu.measure("layer_norm", SMALL, torch.float32, CPU, clock))
+def test_draws_and_reads_a_recording(tmp_path):
+    results = list(
+        bench_gpu.measure(few("layer_norm"), "layer_norm", SMALL, torch.float32, CPU, clock)
+    )
     figure = bench_gpu.draw(results, "layer_norm", "float32")
     assert [len(axes.lines) - 1 for axes in figure.axes] == [2, 2]
     plt.close(figure)

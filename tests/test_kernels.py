@@ -14,17 +14,24 @@ import lnlib
 from lnlib import functional, reference
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
+import triton
+import triton.language as tl
 from triton.runtime.errors import InterpreterError
 from triton.runtime.interpreter import interpreter_builder
 
 from lnlib import kernels
-from lnlib.traffic import traffic
+from lnlib.traffic import Operations, traffic
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPS = (1e-5, 0.3)
 ROWS = [1, 2, 3, 7, 64, 100, 1000, 1024, 1025]
 LONG = [9000, 40_000]  # wide backward; wide forward and backward
 UNIT = {torch.float32: 2**-24, torch.float16: 2**-11, torch.bfloat16: 2**-8}  # the last: truncated
+
+
+@triton.jit
+def add_kernel(X, Y):
+    tl.atomic_add(Y + tl.arange(0, 8), tl.load(X + tl.arange(0, 8)))
 
 
 def random(*shape, dtype=torch.float64, seed=0, shift=0.0):
@@ -362,6 +369,8 @@ MUTANTS = {
     "first parts only": ("range(0, G, BLOCK_G)", "range(0, BLOCK_G // 32, BLOCK_G)"),
     "statistics in the input's dtype": (WIDER, "X.dtype.element_ty"),
     "blocks not merged": (MERGE, "squares += 0.0"),
+    "mean over long rows forgotten": ("tl.store(SUMS + row, tl.sum(dot) / N)", "pass"),
+    "all long rows by the first programs": ("tl.program_id(1), tl.num_programs(1)", "0, 1"),
     "first block of long rows": ("range(0, N, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"),
 }
 
@@ -439,3 +448,24 @@ def test_bytes_of_residual_and_backward_pass():
     assert (forward.read, forward.written) == (2 * x.nbytes, 2 * x.nbytes + 64 * 4)
     assert (backward.read, backward.written) == (2 * x.nbytes + 64 * 4, x.nbytes)
     assert "create_masked_load" not in vars(interpreter_builder)  # it is as it was
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter counts, the GPU does not")
+def test_atomic_additions_read_and_write():
+    x, y = torch.ones(8), torch.zeros(8)
+    with traffic() as moved:
+        add_kernel[(3,)](x, y)
+    assert y.tolist() == [3.0] * 8
+    assert (moved.read, moved.written, moved.distinct_written) == (6 * 32, 3 * 32, 32)
+    assert "create_atomic_rmw" not in vars(interpreter_builder)
+
+
+def test_operations_count_tensors_once_and_views_not_at_all():
+    x, row = torch.randn(4, 256), torch.randn(256)
+    with Operations() as operations:
+        y = x.T.T + row.expand(4, 256)
+        y.add_(x)
+        torch.aminmax(y)
+    (add, read, written), *_, (extremes, searched, found) = operations.lines
+    assert (add, read, written) == ("add", x.nbytes + row.nbytes, x.nbytes)
+    assert (extremes, searched, found) == ("aminmax", y.nbytes, 8)
