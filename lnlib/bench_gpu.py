@@ -10,17 +10,19 @@ rows are not judged by the cost of a launch. Needs a CUDA device, Triton and the
 """
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -134,32 +136,80 @@ def of_lnlib(operation: str) -> Norm:
     return lambda x, w, b, eps: functional.rms_norm(x, w.shape, w, eps)
 
 
-def contenders(operation: str) -> dict[str, Norm]:
-    """Return what is installed here and computes `layer_norm` or `rms_norm`.
+def of_liger(operation: str) -> Norm:
+    """Return the operator of Liger-Kernel 0.8, `liger_kernel.ops`."""
 
-    Source: Liger-Kernel 0.8, `liger_kernel.ops`; QuACK 0.6, `quack.rmsnorm`.
-    """
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        from liger_kernel.ops.layer_norm import LigerLayerNormFunction
+        from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+
+        if operation == "layer_norm":
+            return LigerLayerNormFunction.apply(x, w, b, eps)
+        return LigerRMSNormFunction.apply(x, w, eps, 0.0, "llama", False)
+
+    return norm
+
+
+def of_quack(operation: str) -> Norm:
+    """Return the RMS norm of QuACK 0.6, `quack.rmsnorm`."""
+
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        from quack import rmsnorm
+
+        if operation == "layer_norm":
+            raise NotImplementedError("QuACK differentiates no layer norm")
+        return rmsnorm(x, w, eps=eps)
+
+    return norm
+
+
+def of_apex(operation: str) -> Norm:
+    """Return the operator of Apex, `apex.normalization.fused_layer_norm`."""
+
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        from apex.normalization import fused_layer_norm as apex
+
+        if operation == "layer_norm":
+            return apex.fused_layer_norm_affine(x, w, b, w.shape, eps)
+        return apex.fused_rms_norm_affine(x, w, w.shape, eps)
+
+    return norm
+
+
+def of_transformer_engine(operation: str) -> Norm:
+    """Return the module of Transformer Engine, called with our parameters."""
+
+    @cache
+    def module(columns: int, eps: float) -> Any:
+        from transformer_engine import pytorch
+
+        kind = pytorch.LayerNorm if operation == "layer_norm" else pytorch.RMSNorm
+        return kind(columns, eps=eps)
+
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        parameters = {"weight": w, "bias": b} if operation == "layer_norm" else {"weight": w}
+        return functional_call(module(len(w), eps), parameters, (x,))
+
+    return norm
+
+
+PEERS = {
+    "liger_kernel": ("Liger", of_liger),
+    "quack": ("QuACK", of_quack),
+    "apex": ("Apex", of_apex),
+    "transformer_engine": ("Transformer Engine", of_transformer_engine),
+}
+
+
+def contenders(operation: str) -> dict[str, Norm]:
+    """Return what is installed here and computes `layer_norm` or `rms_norm`."""
     eager = of_torch(operation)
-    found = {
+    ours = {
         "torch": eager,
         "torch.compile": torch.compile(eager, dynamic=False),
         "lnlib": of_lnlib(operation),
     }
-    center = operation == "layer_norm"
-    if importlib.util.find_spec("liger_kernel"):
-        if center:
-            from liger_kernel.ops.layer_norm import LigerLayerNormFunction as Liger
-
-            found["Liger"] = Liger.apply
-        else:
-            from liger_kernel.ops.rms_norm import LigerRMSNormFunction as LigerRMS
-
-            found["Liger"] = lambda x, w, b, eps: LigerRMS.apply(x, w, eps, 0.0, "llama", False)
-    if importlib.util.find_spec("quack") and not center:
-        from quack import rmsnorm
-
-        found["QuACK"] = lambda x, w, b, eps: rmsnorm(x, w, eps=eps)
-    return found
+    return ours | {n: of(operation) for module, (n, of) in PEERS.items() if find_spec(module)}
 
 
 def cold_clock() -> Clock:
@@ -255,9 +305,10 @@ def measure(
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of the contenders that are installed."""
-    packages = {"liger_kernel": "liger-kernel", "quack": "quack-kernels", "triton": "triton"}
-    return {p: version(p) for module, p in packages.items() if importlib.util.find_spec(module)}
+    """Return the versions of the contenders' distributions that are installed."""
+    owners = packages_distributions()
+    names = {name for module in ("triton", *PEERS) for name in owners.get(module, ())}
+    return {name: version(name) for name in sorted(names)}
 
 
 def write(path: Path, about: dict[str, Any], results: list[Result]) -> None:

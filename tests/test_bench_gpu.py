@@ -1,10 +1,13 @@
 """The GPU benchmark, on the CPU: it checks before it times, and counts bytes right."""
 
+import sys
 import time
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from torch.nn import functional as F
 
 from lnlib import bench_gpu
 
@@ -41,6 +44,30 @@ def test_times_what_is_right_and_names_what_is_not(operation, dtype):
         assert (r.failure == "") == (r.ms is not None)
     assert all("rounding" in r.failure for r in results if r.contender == "w")
     assert all("no kernel" in r.failure for r in results if r.contender == "x")
+
+
+@pytest.mark.parametrize("operation", ["layer_norm", "rms_norm"])
+def test_calls_peers_as_they_are_called(operation, monkeypatch):
+    """Stand-ins with the signatures of Apex and Transformer Engine, made of torch's own."""
+    apex = SimpleNamespace(
+        fused_layer_norm_affine=lambda x, w, b, shape, eps: F.layer_norm(x, shape, w, b, eps),
+        fused_rms_norm_affine=lambda x, w, shape, eps: F.rms_norm(x, shape, w, eps),
+    )
+    modules = {
+        "apex": ModuleType("apex"),
+        "apex.normalization": SimpleNamespace(fused_layer_norm=apex),
+        "transformer_engine": SimpleNamespace(pytorch=torch.nn),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for peer in (bench_gpu.of_apex, bench_gpu.of_transformer_engine):
+        error = bench_gpu.deviation(peer(operation), operation, SMALL, torch.float64, CPU)
+        assert error < 1e-3
+
+
+def test_names_the_versions_of_what_is_installed():
+    pytest.importorskip("triton")
+    assert set(bench_gpu.installed()) >= {"triton"}
 
 
 def test_counts_bytes():
