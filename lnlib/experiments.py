@@ -1,0 +1,191 @@
+"""Train small nets fairly: every method at its own learning rate, several seeds, all side by side.
+
+One call trains a net for every learning rate of a grid and every seed at once, as one batched
+computation. The learning rate is then chosen on validation data, once for all seeds, and only what
+it yields on the test data is reported. Needs the extra `book` (scikit-learn, tqdm).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn import functional as F
+from tqdm import tqdm
+
+Labelled = tuple[Tensor, Tensor]
+LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs with their labels, in three parts that share no example."""
+
+    training: Labelled
+    validation: Labelled
+    test: Labelled
+
+
+def digits(training: int = 1000, validation: int = 300) -> Data:
+    """Return scikit-learn's handwritten digits, shuffled, with mean 0 and variance 1.
+
+    Args:
+        training: how many of the 1797 examples to train on.
+        validation: how many of them to choose learning rates on; the rest is for the test.
+
+    Returns:
+        Inputs of shape (examples, 64) and dtype float32, labels of dtype int64 from 0 to 9.
+
+    Example:
+        >>> [len(labels) for _, labels in (digits().training, digits().test)]
+        [1000, 497]
+
+    Source: E. Alpaydin, C. Kaynak (1998), https://doi.org/10.24432/C50P49.
+    """
+    from sklearn.datasets import load_digits
+
+    inputs, labels = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    x, y = inputs[order].float(), labels[order]
+    seen, ends = x[:training], (training, training + validation)
+    x = (x - seen.mean()) / seen.std()
+    parts = zip(x.tensor_split(ends), y.tensor_split(ends), strict=True)
+    return Data(*parts)
+
+
+class Ensemble:
+    """Copies of one net, for every learning rate and seed, trained side by side.
+
+    Args:
+        build: returns a new net; called once for each seed, after seeding torch.
+        learning_rates: the grid, in increasing order.
+        seeds: how many.
+
+    Example:
+        >>> ensemble = Ensemble(lambda: nn.Linear(64, 10), seeds=2)
+        >>> ensemble.fit(*digits().training, batch_size=8, steps=3)
+        >>> ensemble.accuracy(*digits().test).shape  # learning rates, seeds
+        torch.Size([6, 2])
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        learning_rates: Sequence[float] = LEARNING_RATES,
+        seeds: int = 5,
+    ) -> None:
+        nets = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            nets.append(build())
+        self.net, self.seeds, self.learning_rates = nets[0], seeds, tuple(learning_rates)
+        parameters, self.buffers = stack_module_state(nets * len(self.learning_rates))
+        self.parameters = {name: p.detach() for name, p in parameters.items()}
+
+    def fit(
+        self, x: Tensor, y: Tensor, *, batch_size: int, steps: int, description: str = ""
+    ) -> None:
+        """Take steps of plain gradient descent on random batches, the same for all methods.
+
+        Args:
+            x: inputs, of shape (examples, ...).
+            y: labels.
+            batch_size: examples drawn, with replacement, for each step.
+            steps: how many.
+            description: shown beside the progress bar.
+        """
+
+        def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor):  # type: ignore[no-untyped-def]
+            return F.cross_entropy(functional_call(self.net, (parameters, buffers), (x,)), y)
+
+        self.net.train()
+        gradients = vmap(grad(loss))
+        rates = torch.tensor(self.learning_rates).repeat_interleave(self.seeds)
+        for batch in tqdm(self._batches(len(y), batch_size, steps), description, leave=False):
+            found = gradients(self.parameters, self.buffers, x[batch], y[batch])
+            for name, parameter in self.parameters.items():
+                parameter -= rates.view(-1, *[1] * (parameter.ndim - 1)) * found[name]
+
+    def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
+        each = [
+            torch.randint(examples, (steps, batch_size), generator=_generator(seed))
+            for seed in range(self.seeds)
+        ]
+        return torch.stack(each, 1).repeat(1, len(self.learning_rates), 1)
+
+    def accuracy(self, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> Tensor:
+        """Return the fraction of right answers, of shape (learning rates, seeds).
+
+        Args:
+            x: inputs, of shape (examples, ...).
+            y: labels.
+            batch_size: to compute in training mode, in batches of this size and without keeping
+                their statistics; None for inference. The last, smaller batch is left out.
+        """
+        self.net.train(batch_size is not None)
+        size = batch_size or len(y)
+        right = []
+        for start in range(0, len(y) - size + 1, size):
+            part = slice(start, start + size)
+            buffers = {name: b.clone() for name, b in self.buffers.items()}
+            scores = vmap(lambda p, b, x=x[part]: functional_call(self.net, (p, b), (x,)))(
+                self.parameters, buffers
+            )
+            right.append(scores.argmax(-1) == y[part])
+        return torch.cat(right, 1).float().mean(1).view(len(self.learning_rates), self.seeds)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method reached, at the learning rate chosen for it on validation data.
+
+    `test` holds one accuracy for each seed; `at_edge` says that the grid ended at the choice.
+    """
+
+    learning_rate: float
+    at_edge: bool
+    validation: Tensor
+    test: Tensor
+    ensemble: Ensemble
+
+    @property
+    def chosen(self) -> int:
+        """The position of the learning rate in the grid."""
+        return self.ensemble.learning_rates.index(self.learning_rate)
+
+
+def train(
+    build: Callable[[], nn.Module],
+    data: Data,
+    *,
+    batch_size: int,
+    steps: int,
+    learning_rates: Sequence[float] = LEARNING_RATES,
+    seeds: int = 5,
+    description: str = "",
+) -> Outcome:
+    """Train for every learning rate and seed, choose on validation data, report the test.
+
+    Arguments: `Ensemble` and `Ensemble.fit`.
+
+    Example:
+        >>> outcome = train(lambda: nn.Linear(64, 10), digits(), batch_size=16, steps=100)
+        >>> outcome.test.shape, bool(outcome.test.min() > 0.8)
+        (torch.Size([5]), True)
+    """
+    ensemble = Ensemble(build, learning_rates, seeds)
+    ensemble.fit(*data.training, batch_size=batch_size, steps=steps, description=description)
+    validation = ensemble.accuracy(*data.validation)
+    best = int(validation.mean(1).argmax())
+    return Outcome(
+        learning_rate=ensemble.learning_rates[best],
+        at_edge=best in (0, len(learning_rates) - 1),
+        validation=validation,
+        test=ensemble.accuracy(*data.test)[best],
+        ensemble=ensemble,
+    )
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(1000 + seed)
