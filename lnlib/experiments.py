@@ -5,7 +5,8 @@ computation. The learning rate is then chosen on validation data, once for all s
 it yields on the test data is reported. Needs the extra `book` (scikit-learn, tqdm).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -102,10 +103,12 @@ class Ensemble:
         self.net.train()
         gradients = vmap(grad(loss))
         rates = torch.tensor(self.learning_rates).repeat_interleave(self.seeds)
-        for batch in tqdm(self._batches(len(y), batch_size, steps), description, leave=False):
-            found = gradients(self.parameters, self.buffers, x[batch], y[batch])
-            for name, parameter in self.parameters.items():
-                parameter -= rates.view(-1, *[1] * (parameter.ndim - 1)) * found[name]
+        batches = self._batches(len(y), batch_size, steps)
+        with _one_thread():
+            for batch in tqdm(batches, description, leave=False):
+                found = gradients(self.parameters, self.buffers, x[batch], y[batch])
+                for name, parameter in self.parameters.items():
+                    parameter -= rates.view(-1, *[1] * (parameter.ndim - 1)) * found[name]
 
     def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
         each = [
@@ -185,6 +188,17 @@ def train(
         test=ensemble.accuracy(*data.test)[best],
         ensemble=ensemble,
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from sharing operations so small that waiting for each other costs more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _generator(seed: int) -> torch.Generator:
