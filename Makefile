@@ -50,7 +50,7 @@ clean: ## remove what was built, keep the environments
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/site/.installed: EXTRA :=
-.venv/test/.installed: EXTRA := --editable '.[book]'
+.venv/test/.installed: EXTRA := --editable '.[book,parity]'
 .venv/%/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
