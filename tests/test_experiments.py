@@ -30,13 +30,13 @@ def test_side_by_side_is_as_alone():
     data, together = digits(), Ensemble(net, RATES, seeds=2)
     x, y = data.training
     together.fit(x, y, batch_size=6, steps=5)
-    accuracy = together.accuracy(*data.test)
+    accuracy = together.score(*data.test)
     for i, rate in enumerate(RATES):
         for seed in range(2):
             torch.manual_seed(seed)
             alone = net()
             optimizer = torch.optim.SGD(alone.parameters(), lr=rate)
-            batches = torch.randint(1000, (5, 6), generator=experiments._generator(seed))
+            batches = torch.randint(1000, (5, 6), generator=experiments.ensembles._generator(seed))
             for batch in batches:
                 optimizer.zero_grad()
                 F.cross_entropy(alone(x[batch]), y[batch]).backward()
@@ -49,14 +49,14 @@ def test_side_by_side_is_as_alone():
             assert abs(accuracy[i, seed] - right) < 0.01
 
 
-def test_accuracy_by_batches_uses_their_statistics_and_keeps_none():
+def test_score_by_batches_uses_their_statistics_and_keeps_none():
     data, ensemble = digits(), Ensemble(net, RATES, seeds=2)
     ensemble.fit(*data.training, batch_size=32, steps=20)
     before = {name: b.clone() for name, b in ensemble.buffers.items()}
     x, y = data.test
-    by_batches = ensemble.accuracy(x, y, batch_size=2)
+    by_batches = ensemble.score(x, y, batch_size=2)
     assert by_batches.shape == (2, 2)
-    assert not torch.equal(by_batches, ensemble.accuracy(x, y))
+    assert not torch.equal(by_batches, ensemble.score(x, y))
     for name, value in before.items():
         assert torch.equal(ensemble.buffers[name], value)
 

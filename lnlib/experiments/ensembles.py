@@ -16,7 +16,18 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 Labelled = tuple[Tensor, Tensor]
+Score = Callable[[Tensor, Tensor], Tensor]
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def right(outputs: Tensor, y: Tensor) -> Tensor:
+    """Say for each example whether the largest output is that of its label."""
+    return (outputs.argmax(-1) == y).float()
+
+
+def minus_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return minus the mean squared error of each example."""
+    return -(outputs - y).square().flatten(-(y.ndim - 1)).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Ensemble:
     Example:
         >>> ensemble = Ensemble(lambda: nn.Linear(64, 10), seeds=2)
         >>> ensemble.fit(*digits().training, batch_size=8, steps=3)
-        >>> ensemble.accuracy(*digits().test).shape  # learning rates, seeds
+        >>> ensemble.score(*digits().test).shape  # learning rates, seeds
         torch.Size([6, 2])
     """
 
@@ -85,30 +96,50 @@ class Ensemble:
         self.parameters = {name: p.detach() for name, p in parameters.items()}
 
     def fit(
-        self, x: Tensor, y: Tensor, *, batch_size: int, steps: int, description: str = ""
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        batch_size: int,
+        steps: int,
+        loss: Score = F.cross_entropy,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+        description: str = "",
     ) -> None:
-        """Take steps of plain gradient descent on random batches, the same for all methods.
+        """Take steps on random batches, the same for all methods.
 
         Args:
             x: inputs, of shape (examples, ...).
-            y: labels.
+            y: labels or targets, one for each example.
             batch_size: examples drawn, with replacement, for each step.
             steps: how many.
+            loss: of outputs and labels, to be minimized.
+            optimizer: a class of `torch.optim` that works entry by entry.
             description: shown beside the progress bar.
         """
 
-        def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor):  # type: ignore[no-untyped-def]
-            return F.cross_entropy(functional_call(self.net, (parameters, buffers), (x,)), y)
+        def objective(
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
+        ) -> Tensor:
+            return loss(functional_call(self.net, (parameters, buffers), (x,)), y)
 
         self.net.train()
-        gradients = vmap(grad(loss))
-        rates = torch.tensor(self.learning_rates).repeat_interleave(self.seeds)
+        gradients = vmap(grad(objective))
+        shares = {name: p.split(self.seeds) for name, p in self.parameters.items()}
+        descent = optimizer(
+            [
+                {"params": [share[i] for share in shares.values()], "lr": rate}
+                for i, rate in enumerate(self.learning_rates)
+            ]
+        )
         batches = self._batches(len(y), batch_size, steps)
         with _one_thread():
             for batch in tqdm(batches, description, leave=False):
                 found = gradients(self.parameters, self.buffers, x[batch], y[batch])
-                for name, parameter in self.parameters.items():
-                    parameter -= rates.view(-1, *[1] * (parameter.ndim - 1)) * found[name]
+                for name, share in shares.items():
+                    for part, gradient in zip(share, found[name].split(self.seeds), strict=True):
+                        part.grad = gradient
+                descent.step()
 
     def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
         each = [
@@ -117,33 +148,38 @@ class Ensemble:
         ]
         return torch.stack(each, 1).repeat(1, len(self.learning_rates), 1)
 
-    def accuracy(self, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> Tensor:
-        """Return the fraction of right answers, of shape (learning rates, seeds).
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what every net makes of x: learning rates times seeds, examples, ..."""
+        buffers = {name: b.clone() for name, b in self.buffers.items()}
+        return vmap(lambda p, b: functional_call(self.net, (p, b), (x,)))(self.parameters, buffers)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def score(
+        self, x: Tensor, y: Tensor, *, measure: Score = right, batch_size: int | None = None
+    ) -> Tensor:
+        """Return a mean over the examples, of shape (learning rates, seeds).
 
         Args:
             x: inputs, of shape (examples, ...).
-            y: labels.
+            y: labels or targets.
+            measure: of outputs and labels, one number for each example; more is better.
             batch_size: to compute in training mode, in batches of this size and without keeping
                 their statistics; None for inference. The last, smaller batch is left out.
         """
         self.net.train(batch_size is not None)
         size = batch_size or len(y)
-        right = []
+        found = []
         for start in range(0, len(y) - size + 1, size):
             part = slice(start, start + size)
-            buffers = {name: b.clone() for name, b in self.buffers.items()}
-            scores = vmap(lambda p, b, x=x[part]: functional_call(self.net, (p, b), (x,)))(
-                self.parameters, buffers
-            )
-            right.append(scores.argmax(-1) == y[part])
-        return torch.cat(right, 1).float().mean(1).view(len(self.learning_rates), self.seeds)
+            found.append(vmap(measure, (0, None))(self.outputs(x[part]), y[part]))
+        return torch.cat(found, 1).mean(1).view(len(self.learning_rates), self.seeds)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one method reached, at the learning rate chosen for it on validation data.
 
-    `test` holds one accuracy for each seed; `at_edge` says that the grid ended at the choice.
+    `test` holds one score for each seed; `at_edge` says that the grid ended at the choice.
     """
 
     learning_rate: float
@@ -166,11 +202,14 @@ def train(
     steps: int,
     learning_rates: Sequence[float] = LEARNING_RATES,
     seeds: int = 5,
+    loss: Score = F.cross_entropy,
+    measure: Score = right,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
     description: str = "",
 ) -> Outcome:
     """Train for every learning rate and seed, choose on validation data, report the test.
 
-    Arguments: `Ensemble` and `Ensemble.fit`.
+    Arguments: `Ensemble`, `Ensemble.fit` and `Ensemble.score`.
 
     Example:
         >>> outcome = train(lambda: nn.Linear(64, 10), digits(), batch_size=16, steps=100)
@@ -178,14 +217,17 @@ def train(
         (torch.Size([5]), True)
     """
     ensemble = Ensemble(build, learning_rates, seeds)
-    ensemble.fit(*data.training, batch_size=batch_size, steps=steps, description=description)
-    validation = ensemble.accuracy(*data.validation)
-    best = int(validation.mean(1).argmax())
+    ensemble.fit(
+        *data.training, batch_size=batch_size, steps=steps, loss=loss, optimizer=optimizer,
+        description=description,
+    )  # fmt: skip
+    validation = ensemble.score(*data.validation, measure=measure)
+    best = int(validation.mean(1).nan_to_num(nan=-torch.inf).argmax())
     return Outcome(
         learning_rate=ensemble.learning_rates[best],
         at_edge=best in (0, len(learning_rates) - 1),
         validation=validation,
-        test=ensemble.accuracy(*data.test)[best],
+        test=ensemble.score(*data.test, measure=measure)[best],
         ensemble=ensemble,
     )
 

@@ -1,0 +1,177 @@
+"""Run what takes too long for a page, resume where it stopped, and read it back.
+
+A sweep is a list of points, each the keyword arguments of one run. Every finished run is one line
+of a file at once, so an interrupted sweep goes on where it stopped. A finished sweep travels with
+the package, together with the versions it was computed with.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.resources import files
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+Point = Mapping[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A finished sweep: one row for each run, and what it was computed with."""
+
+    provenance: dict[str, Any]
+    rows: list[Row]
+
+    def where(self, **values: Any) -> list[Row]:
+        """Return the rows that have these values.
+
+        Example:
+            >>> Recording({}, [{"depth": 2, "seed": 0}, {"depth": 4, "seed": 0}]).where(depth=4)
+            [{'depth': 4, 'seed': 0}]
+        """
+        return [row for row in self.rows if all(row[k] == v for k, v in values.items())]
+
+
+def sweep(
+    run: Callable[..., Row], points: Sequence[Point], path: Path, *, workers: int = 1
+) -> list[Row]:
+    """Run every point that the file does not hold yet, and return all rows in the points' order.
+
+    Args:
+        run: takes a point as keyword arguments and returns its figures, ready for JSON; with
+            several workers it must be importable.
+        points: the arguments of each run.
+        path: a file of JSON lines that is created or continued.
+        workers: processes, each on one thread.
+
+    Raises:
+        ValueError: if two points are the same.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "squares.jsonl")
+        ...     sweep(lambda x: {"square": x * x}, [{"x": 2}, {"x": 3}], path)
+        [{'x': 2, 'square': 4}, {'x': 3, 'square': 9}]
+    """
+    wanted = {_key(point): point for point in points}
+    if len(wanted) < len(points):
+        raise ValueError(f"points: expected each once, got {len(points) - len(wanted)} repeated")
+    done = _read(path, {name for point in points for name in point})
+    missing = [point for key, point in wanted.items() if key not in done]
+    progress = tqdm(total=len(points), initial=len(points) - len(missing), desc=path.stem)
+    with path.open("a") as file, progress:
+        for point, figures in _run_all(run, missing, workers):
+            done[_key(point)] = figures
+            file.write(json.dumps({**point, **figures}) + "\n")
+            file.flush()
+            progress.update()
+    return [{**point, **done[key]} for key, point in wanted.items()]
+
+
+def record(name: str, rows: Iterable[Row]) -> Path:
+    """Write a finished sweep into the package, for `recorded`; return its path."""
+    path = Path(str(files("lnlib.experiments").joinpath(f"{name}.json")))
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    path.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
+    return path
+
+
+def recorded(name: str) -> Recording:
+    """Return a sweep that travels with the package.
+
+    Raises:
+        FileNotFoundError: if there is none of this name.
+    """
+    source = files("lnlib.experiments").joinpath(f"{name}.json")
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"name: no sweep is recorded as {name!r}; record it: python -m lnlib.experiments {name}"
+        )
+    return Recording(**json.loads(source.read_text()))
+
+
+def choose(
+    rows: Iterable[Row], arm: Sequence[str], *, rate: str = "learning_rate"
+) -> dict[tuple[Any, ...], list[Row]]:
+    """Return the runs of each arm at the learning rate whose mean validation loss is lowest.
+
+    A run that diverged counts as infinitely bad, so a rate at which one seed diverges is chosen
+    only if there is no other.
+
+    Args:
+        rows: with the columns of `arm`, `rate` and "validation".
+        arm: the columns that tell the arms apart.
+        rate: the column to choose.
+
+    Example:
+        >>> rows = [{"norm": "LN", "learning_rate": r, "validation": r, "seed": 0} for r in (1, 2)]
+        >>> choose(rows, ["norm"])[("LN",)][0]["learning_rate"]
+        1
+    """
+    by_arm: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}
+    for row in rows:
+        by_rate = by_arm.setdefault(tuple(row[name] for name in arm), {})
+        by_rate.setdefault(row[rate], []).append(row)
+    return {key: min(by_rate.values(), key=_mean_loss) for key, by_rate in by_arm.items()}
+
+
+def _mean_loss(rows: list[Row]) -> float:
+    losses = [row["validation"] for row in rows]
+    return sum(math.inf if loss is None else loss for loss in losses) / len(losses)
+
+
+def provenance() -> dict[str, Any]:
+    """Return the versions and the date of a recording."""
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _key(point: Point) -> str:
+    return json.dumps(point, sort_keys=True)
+
+
+def _read(path: Path, names: set[str]) -> dict[str, Row]:
+    """Return the finished runs; a last line that was cut off is dropped from the file."""
+    if not path.exists():
+        return {}
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    done = {}
+    for line in whole.splitlines():
+        row = json.loads(line)
+        point = {name: row.pop(name) for name in list(row) if name in names}
+        done[_key(point)] = row
+    return done
+
+
+def _run_all(
+    run: Callable[..., Row], points: Sequence[Point], workers: int
+) -> Iterable[tuple[Point, Row]]:
+    if workers == 1:
+        yield from ((point, run(**point)) for point in points)
+        return
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = {pool.submit(run, **point): point for point in points}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
