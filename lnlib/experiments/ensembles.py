@@ -133,7 +133,7 @@ class Ensemble:
             ]
         )
         batches = self._batches(len(y), batch_size, steps)
-        with _one_thread():
+        with one_thread():
             for batch in tqdm(batches, description, leave=False):
                 found = gradients(self.parameters, self.buffers, x[batch], y[batch])
                 for name, share in shares.items():
@@ -233,7 +233,7 @@ def train(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep torch from sharing operations so small that waiting for each other costs more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -61,7 +61,7 @@ def bound(critic: Critic) -> float:
         raise ValueError(f"critic: expected a layer norm before the last ReLU, got {norm}")
     longest = norm.weight.abs().max() * norm.weight.numel() ** 0.5 + norm.bias.norm()
     each = critic.values.weight.norm(dim=1) * longest + critic.values.bias.abs()
-    return each.max().item()
+    return float(each.max())
 
 
 def random_transitions(count: int = 3000, seed: int = 0) -> Transitions:
@@ -217,7 +217,7 @@ def run(*, norm: str, target: bool, learning_rate: float, seed: int) -> dict[str
     }
 
 
-def points(seeds: int = 6) -> list[dict[str, Any]]:
+def points(seeds: int = 5) -> list[dict[str, Any]]:
     """Return the arguments of all runs that the book shows."""
     arms = product(NORMS, (True, False), RATES, range(seeds))
     names = ("norm", "target", "learning_rate", "seed")

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lnlib.experiments.ensembles import one_thread
+
 Point = Mapping[str, Any]
 Row = dict[str, Any]
 
@@ -164,7 +166,8 @@ def _run_all(
     run: Callable[..., Row], points: Sequence[Point], workers: int
 ) -> Iterable[tuple[Point, Row]]:
     if workers == 1:
-        yield from ((point, run(**point)) for point in points)
+        with one_thread():
+            yield from ((point, run(**point)) for point in points)
         return
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)

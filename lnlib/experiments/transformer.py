@@ -365,7 +365,8 @@ def points(seeds: int = 5) -> list[dict[str, Any]]:
     with_norm = [("LN", placement) for placement in get_args(Placement) if placement != "zero"]
     without = [("none", "pre"), ("none", "zero")]
     placements = [(n, p, 8, w, False) for (n, p), w in product(with_norm + without, (0, 50))]
-    depths = [(n, p, d, 0, False) for n, p in [*with_norm[:2], *without] for d in (2, 16)]
+    deep = [("LN", "post"), ("LN", "pre"), ("none", "zero")]
+    depths = [(n, p, d, 0, False) for n, p in deep for d in (2, 16)]
     kinds = [(n, "pre", 8, 0, False) for n in ("RMS", "DyT")] + [("LN", "pre", 8, 0, True)]
     names = ("norm", "placement", "depth", "warmup", "qk_norm", "learning_rate", "seed")
     return [
