@@ -25,17 +25,23 @@ def test_digits_come_in_parts_that_share_nothing():
     assert sorted(set(data.validation[1].tolist())) == list(range(10))
 
 
-def test_side_by_side_is_as_alone():
-    """Parameters, running statistics and accuracies of each net, trained by torch's own SGD."""
-    data, together = digits(), Ensemble(net, RATES, seeds=2)
+def plain():
+    """Return a net without the directions of zero gradient whose rounding Adam would blow up."""
+    return nn.Sequential(nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(("kind", "build"), [(torch.optim.SGD, net), (torch.optim.Adam, plain)])
+def test_side_by_side_is_as_alone(kind, build):
+    """Parameters, running statistics and accuracies of each net, trained by itself."""
+    data, together = digits(), Ensemble(build, RATES, seeds=2)
     x, y = data.training
-    together.fit(x, y, batch_size=6, steps=5)
+    together.fit(x, y, batch_size=6, steps=5, optimizer=kind)
     accuracy = together.score(*data.test)
     for i, rate in enumerate(RATES):
         for seed in range(2):
             torch.manual_seed(seed)
-            alone = net()
-            optimizer = torch.optim.SGD(alone.parameters(), lr=rate)
+            alone = build()
+            optimizer = kind(alone.parameters(), lr=rate)
             batches = torch.randint(1000, (5, 6), generator=experiments.ensembles._generator(seed))
             for batch in batches:
                 optimizer.zero_grad()
@@ -74,6 +80,26 @@ def test_the_choice_never_sees_the_test_data():
     best = outcomes[0].validation.mean(1).argmax()
     assert outcomes[0].chosen == best
     assert outcomes[0].at_edge
+
+
+def test_loss_and_measure_are_those_asked_for():
+    """A linear fit of the pixels by themselves: the squared error falls, the score rises to 0."""
+    x = digits().training[0]
+    ensemble = Ensemble(lambda: nn.Linear(64, 64), (0.01,), seeds=2)
+    scores = []
+    for steps in (0, 300):
+        ensemble.fit(x, x, batch_size=16, steps=steps, loss=F.mse_loss, optimizer=torch.optim.Adam)
+        scores.append(ensemble.score(x, x, measure=experiments.ensembles.minus_squared_error))
+    expected = -(ensemble.outputs(x) - x).square().mean((1, 2))
+    torch.testing.assert_close(scores[1][0], expected)
+    assert scores[0].max() < -0.9
+    assert scores[1].min() > -0.1
+
+
+def test_a_rate_that_diverges_is_not_chosen():
+    data = digits()
+    outcome = train(net, data, batch_size=16, steps=20, learning_rates=(0.1, 1e30), seeds=2)
+    assert outcome.learning_rate == 0.1
 
 
 def test_nothing_is_left_to_chance():

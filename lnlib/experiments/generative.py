@@ -298,5 +298,5 @@ def points() -> list[dict[str, Any]]:
 
 def gan_points(seeds: int = 5) -> list[dict[str, Any]]:
     """Return the arguments of all runs of `run_gan` that the book shows."""
-    arms = product(("none", "LN", "GN", "BN"), RATES, range(seeds))
+    arms = product(NORMS, (0.0001, *RATES), range(seeds))
     return [dict(zip(("norm", "learning_rate", "seed"), arm, strict=True)) for arm in arms]

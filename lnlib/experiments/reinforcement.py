@@ -19,7 +19,7 @@ Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
 NORMS: dict[str, Norm] = {"none": lambda width: nn.Identity(), "LN": nn.LayerNorm}
 DISCOUNT, HIGHEST = 0.99, 100.0
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
-RATES = (0.0003, 0.001, 0.003, 0.01)
+RATES = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
 class Critic(nn.Module):

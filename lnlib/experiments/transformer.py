@@ -318,7 +318,7 @@ def fit(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True
     )
     losses: list[float] = []
-    for step in tqdm(range(steps), description, leave=False, disable=not description):
+    for step in tqdm(range(steps), description, leave=False) if description else range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / (warmup + 1))
         loss = model.loss(windows(source_code().training, batch_size, generator))
         losses.append(loss.item())
