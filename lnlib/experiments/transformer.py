@@ -19,35 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lnlib.variants import DynamicTanh, deepnorm
+
 Norm = Callable[[int], nn.Module]
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
 BYTES = 128  # ASCII
 CONTEXT = 64
-
-
-class DynamicTanh(nn.Module):
-    """Squash every entry by itself, in place of normalizing: γ tanh(α x) + β.
-
-    Args:
-        width: H, the number of entries.
-        alpha: the initial α, one for the whole layer.
-
-    Example:
-        >>> DynamicTanh(4, alpha=0.5)(torch.tensor([0.0, 2.0, -2.0, 100.0])).tolist()[3]
-        1.0
-
-    Source: Zhu et al. (2025), https://arxiv.org/abs/2503.10622.
-    """
-
-    def __init__(self, width: int, alpha: float = 0.5) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.tensor(alpha))
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return γ tanh(α x) + β."""
-        return self.weight * torch.tanh(self.alpha * x) + self.bias
 
 
 NORMS: dict[str, Norm] = {
@@ -113,7 +90,7 @@ class Residual(nn.Module):
         self.branch, self.placement = branch, placement
         self.norm_in = norm(width) if inner else nn.Identity()
         self.norm_out = norm(width) if outer else nn.Identity()
-        self.alpha = (2 * depth) ** 0.25 if placement == "deepnorm" else 1.0
+        self.alpha = deepnorm(depth)[0] if placement == "deepnorm" else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the stream after the branch."""
@@ -183,7 +160,7 @@ class LanguageModel(nn.Module):
                     nn.init.zeros_(layer.bias)
                 if placement == "deepnorm" and name != "scores":
                     shrunk = layer.weight[2 * width :] if name.endswith("qkv") else layer.weight
-                    shrunk.data *= (8 * depth) ** -0.25
+                    shrunk.data *= deepnorm(depth)[1]
                 if placement == "zero" and name.endswith("out"):
                     nn.init.zeros_(layer.weight)
 

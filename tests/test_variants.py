@@ -1,0 +1,248 @@
+"""The variants: each against its formula written another way, its gradient, and bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+from torch.nn import functional as F
+
+from lnlib import variants
+
+H = 6
+TRUE_GRADIENTS = {
+    "ScaleNorm": lambda: variants.ScaleNorm(H),
+    "PartialRMSNorm": lambda: variants.PartialRMSNorm(H, 0.5, eps=0.3),
+    "DynamicTanh": lambda: variants.DynamicTanh(H),
+    "DynamicErf": lambda: variants.DynamicErf(H),
+    "LayerScale": lambda: variants.LayerScale(H, 0.1),
+    "SwitchableNorm": lambda: variants.SwitchableNorm(3, eps=0.3),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def shaken(module):
+    """Return the module in float64 with random parameters."""
+    for parameter in module.double().parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+def expect(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TRUE_GRADIENTS)
+def test_gradient_is_that_of_the_function(name):
+    module = shaken(TRUE_GRADIENTS[name]())
+    x = draw(2, 3, H)
+    names, values = zip(*module.named_parameters(), strict=True)
+
+    def call(x, *values):
+        parameters = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(module, parameters, (x,))
+
+    assert gradcheck(call, (x, *values))
+
+
+def test_scale_norm_is_rms_norm_with_one_gain():
+    module, x = shaken(variants.ScaleNorm(H)), draw(5, H)
+    gain = (module.weight / H**0.5).expand(H)
+    expect(module(x), F.rms_norm(x, (H,), gain, eps=0))
+
+
+def test_partial_rms_norm_is_rms_norm_of_the_whole():
+    module, x = shaken(variants.PartialRMSNorm(H, 1.0, eps=0.3)), draw(5, H)
+    expect(module(x), F.rms_norm(x, (H,), module.weight, 0.3))
+
+
+@pytest.mark.parametrize(("part", "count"), [(0.5, 3), (0.01, 1), (0.34, 2)])
+def test_partial_rms_norm_reads_the_first_part_alone(part, count):
+    module, x = variants.PartialRMSNorm(H, part, eps=0.0).double(), draw(5, H)
+    expect(module(x)[:, :count].square().mean(1), torch.ones(5, dtype=torch.float64))
+
+
+def test_partial_rms_norm_has_its_closed_gradient():
+    """Of dx_i = q (g_i − [i ≤ k] x̂_i Σ_j g_j x̂_j / k), with all entries j."""
+    module, x, dy = shaken(variants.PartialRMSNorm(H, 0.5, eps=0.3)), draw(5, H), draw(5, H)
+    (dx,) = torch.autograd.grad(module(x), x, dy)
+    q = (x[:, :3].square().mean(1, keepdim=True) + 0.3).rsqrt()
+    g, x_hat = dy * module.weight, q * x
+    inside = torch.arange(H) < 3
+    expect(dx, q * (g - inside * x_hat * (g * x_hat).sum(1, keepdim=True) / 3))
+
+
+def test_detach_norm_is_layer_norm_with_the_gradient_of_constants():
+    module, x, dy = shaken(variants.DetachNorm(H, eps=0.3)), draw(5, H), draw(5, H)
+    y = module(x)
+    expect(y, F.layer_norm(x, (H,), module.weight, module.bias, 0.3))
+    (dx,) = torch.autograd.grad(y, x, dy)
+    rstd = (x.var(1, correction=0, keepdim=True) + 0.3).rsqrt()
+    expect(dx, rstd * module.weight * dy)
+
+
+def test_ada_norm_passes_the_gradient_by_its_factor():
+    module, x, dy = variants.AdaNorm(H, scale=2.0, slope=0.25, eps=0.3), draw(5, H), draw(5, H)
+    x_hat = F.layer_norm(x, (H,), eps=0.3)
+    factor = 2 * (1 - 0.25 * x_hat)
+    y = module(x)
+    expect(y, factor * x_hat)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    (expected,) = torch.autograd.grad(x_hat, x, (factor * dy).detach())
+    expect(dx, expected)
+
+
+@pytest.mark.parametrize("kind", [variants.DynamicTanh, variants.DynamicErf])
+def test_squashing_is_its_formula_entry_by_entry(kind):
+    module, x = shaken(kind(H)), draw(5, H)
+    alpha, weight, bias = (getattr(module, n).detach().numpy() for n in ("alpha", "weight", "bias"))
+    shift = module.shift.item() if kind is variants.DynamicErf else 0.0
+    squash = np.vectorize(math.erf if kind is variants.DynamicErf else math.tanh)
+    expected = weight * squash(alpha * x.detach().numpy() + shift) + bias
+    expect(module(x).detach(), torch.from_numpy(expected))
+
+
+def test_layer_scale_folds_into_the_branch_but_not_into_the_norm():
+    scale, out, x = shaken(variants.LayerScale(H, 0.1)), nn.Linear(H, H).double(), draw(5, H)
+    folded = F.linear(x, scale.weight[:, None] * out.weight, scale.weight * out.bias)
+    expect(scale(out(x)), folded)
+    assert (scale(out(x)) - out(scale.weight * x)).abs().max() > 0.01
+
+
+def test_conditional_norm_starts_as_layer_norm():
+    layer, x = variants.ConditionalLayerNorm(H, 3, gate=True).double(), draw(2, 5, H)
+    y, gate = layer(x, draw(2, 3))
+    expect(y, F.layer_norm(x, (H,)))
+    assert gate.shape == (2, 1, H)
+    assert not gate.any()
+
+
+def test_conditional_norm_of_labels_is_a_table_of_gains_and_biases():
+    layer, x = shaken(variants.ConditionalLayerNorm(H, 4, eps=0.3)), draw(3, 5, H)
+    labels = torch.tensor([2, 0, 2])
+    gains, biases = (layer.condition.weight + layer.condition.bias[:, None]).T.chunk(2, 1)
+    found = layer(x, F.one_hot(labels, 4).double())
+    for example, label in enumerate(labels):
+        expected = F.layer_norm(x[example], (H,), 1 + gains[label], biases[label], 0.3)
+        expect(found[example], expected)
+
+
+def test_conditional_norm_takes_examples_without_tokens():
+    layer, x, c = shaken(variants.ConditionalLayerNorm(H, 3)), draw(4, H), draw(4, 3)
+    expect(layer(x, c), layer(x[:, None], c).squeeze(1))
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_switchable_norm_ends_at_the_norms_it_mixes(k):
+    norms = [nn.InstanceNorm2d(3), nn.GroupNorm(1, 3), nn.BatchNorm2d(3)]
+    module, x = variants.SwitchableNorm(3).double(), draw(2, 3, 4, 4)
+    for logits in (module.mean_logits, module.var_logits):
+        logits.data[k] = 100.0
+    expect(module(x), norms[k].double()(x))
+
+
+def test_switchable_norm_keeps_the_batchs_statistics():
+    module, x = variants.SwitchableNorm(3, momentum=1.0).double(), draw(2, 3, 4)
+    for logits in (module.mean_logits, module.var_logits):
+        logits.data[2] = 100.0
+    expect(module(x), module.eval()(x))
+
+
+class TestPowerNorm:
+    def published(self, batches, upstream, warmup, decays=(0.8, 0.7), eps=0.3):
+        """The authors' recurrences, number by number in NumPy."""
+        forward, backward = decays
+        running, product, steps = np.ones(H), np.zeros(H), 0
+        outputs, gradients = [], []
+        for x, g in zip(batches, upstream, strict=True):
+            steps += 1
+            power = (x * x).mean(0)
+            used = power if steps <= warmup else running
+            z = x / np.sqrt(used + eps)
+            if steps < warmup:
+                running = running * (steps - 1) / steps + power / steps
+            running = forward * running + (1 - forward) * power
+            corrected = g - (1 - backward) * product * z
+            product = product + (corrected * z).mean(0)
+            outputs.append(z)
+            gradients.append(corrected / np.sqrt(power + eps))
+        return outputs, gradients, running, product
+
+    @pytest.mark.parametrize("warmup", [0, 2, 9])
+    def test_follows_the_authors_recurrences(self, warmup):
+        rng = np.random.default_rng(0)
+        batches, upstream = rng.normal(size=(2, 5, 7, H))
+        module = variants.PowerNorm(
+            H, 0.3, alpha_fwd=0.8, alpha_bkw=0.7, warmup_steps=warmup
+        ).double()
+        outputs, gradients, running, product = self.published(batches, upstream, warmup)
+        for x, g, y, dx in zip(batches, upstream, outputs, gradients, strict=True):
+            leaf = torch.from_numpy(x).requires_grad_()
+            found = module(leaf)
+            expect(found.detach(), torch.from_numpy(y))
+            found.backward(torch.from_numpy(g))
+            expect(leaf.grad, torch.from_numpy(dx))
+        expect(module.running_power, torch.from_numpy(running))
+        expect(module.running_product, torch.from_numpy(product))
+
+    def test_inference_uses_the_running_power_and_changes_nothing(self):
+        module, x = variants.PowerNorm(H, 0.3).double(), draw(7, H)
+        module(x)
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        expect(module.eval()(x), x / (module.running_power + 0.3).sqrt())
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, before[name])
+
+    def test_gains_learn_as_of_any_norm(self):
+        module, x, dy = shaken(variants.PowerNorm(H, 0.3)), draw(7, H), draw(7, H)
+        module(x).backward(dy)
+        z = x / (x.square().mean(0) + 0.3).sqrt()
+        expect(module.weight.grad, (dy * z).sum(0).detach())
+        expect(module.bias.grad, dy.sum(0).detach())
+
+    def test_couples_the_examples_of_a_batch(self):
+        module, x = variants.PowerNorm(H).double(), draw(7, H)
+        changed = x.detach().clone()
+        changed[6] *= 9
+        assert (module(x)[0] - module(changed)[0]).abs().max() > 0.01
+
+
+def test_deepnorm_constants():
+    """α⁴ = 2 · depth and β⁻⁴ = 8 · depth."""
+    for depth in (1, 6, 100):
+        alpha, beta = variants.deepnorm(depth)
+        assert alpha**4 == pytest.approx(2 * depth)
+        assert beta**-4 == pytest.approx(8 * depth)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: variants.ScaleNorm(0), "width must be positive, got 0"),
+        (lambda: variants.PartialRMSNorm(4, 0.0), r"part must be in \(0, 1\], got 0"),
+        (lambda: variants.PartialRMSNorm(4, 1.5), r"part must be in \(0, 1\], got 1.5"),
+        (lambda: variants.ConditionalLayerNorm(4, 0), "condition_width must be positive, got 0"),
+        (lambda: variants.PowerNorm(4, alpha_fwd=1.1), r"alpha_fwd must be in \[0, 1\], got 1.1"),
+        (lambda: variants.PowerNorm(4, alpha_bkw=-1.0), r"alpha_bkw must be in \[0, 1\], got -1"),
+        (lambda: variants.SwitchableNorm(3, eps=-1.0), "eps must be finite and >= 0, got -1"),
+        (lambda: variants.deepnorm(0), "depth must be positive, got 0"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_detach_norm_names_a_wrong_shape():
+    with pytest.raises(ValueError, match="normalized_shape"):
+        variants.DetachNorm(5)(torch.zeros(2, 4))
