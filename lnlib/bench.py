@@ -126,15 +126,22 @@ def _median_ms(contenders: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def versions() -> dict[str, Any]:
+    """Return the date and the versions that every recording names."""
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
     """Return where, when and with what a measurement was made."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        **versions(),
         "device": f"{device.type}: {name or platform.machine()}",
         "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "system": platform.system(),
         "protocol": f"median of {ROUNDS} rounds in turns, each {SECONDS} s or more",
     }

@@ -8,6 +8,7 @@ it yields on the test data is reported. Needs the extra `book` (scikit-learn, tq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,10 @@ class Data:
     training: Labelled
     validation: Labelled
     test: Labelled
+
+    def map(self, change: Callable[[Tensor, Tensor], Labelled]) -> "Data":
+        """Return the data whose parts are what `change` makes of these, one after the other."""
+        return Data(*(change(x, y) for x, y in (self.training, self.validation, self.test)))
 
 
 def digits(training: int = 1000, validation: int = 300) -> Data:
@@ -192,6 +197,11 @@ class Outcome:
     def chosen(self) -> int:
         """The position of the learning rate in the grid."""
         return self.ensemble.learning_rates.index(self.learning_rate)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what a sweep records: the learning rate, whether at the edge, the scores."""
+        scores = [round(score, 4) for score in self.test.tolist()]
+        return {"learning_rate": self.learning_rate, "at_edge": self.at_edge, "test": scores}
 
 
 def train(

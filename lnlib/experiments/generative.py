@@ -16,7 +16,7 @@ from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_err
 Norm = Callable[[int], nn.Module]
 PIXELS, LATENT, LABELS = 64, 8, 10
 NORMS: dict[str, Norm] = {
-    "none": lambda width: nn.Identity(),
+    "none": nn.Identity,
     "LN": nn.LayerNorm,
     "GN": lambda width: nn.GroupNorm(8, width),
     "BN": nn.BatchNorm1d,
@@ -213,7 +213,7 @@ def noisy(data: Data, draws: int = 20) -> Data:
         mixed = (1 - share).sqrt() * images + share.sqrt() * noise
         return torch.cat([mixed, share, F.one_hot(labels, LABELS)], -1), noise
 
-    return Data(part(*data.training), part(*data.validation), part(*data.test))
+    return data.map(part)
 
 
 @torch.no_grad()
@@ -244,12 +244,12 @@ def coded(data: Data, draws: int = 5) -> Data:
     """Return images followed by noise for the code of a `VAE`, and the images alone."""
     generator = torch.Generator().manual_seed(0)
 
-    def part(images: Tensor) -> tuple[Tensor, Tensor]:
+    def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.repeat(draws, 1)
         noise = torch.randn(len(images), LATENT, generator=generator)
         return torch.cat([images, noise], -1), images
 
-    return Data(part(data.training[0]), part(data.validation[0]), part(data.test[0]))
+    return data.map(part)
 
 
 def train_vae(norm: str, learning_rates: Sequence[float] = RATES) -> Outcome:
@@ -282,11 +282,9 @@ def with_wrong_labels(denoiser: Outcome) -> list[float]:
 def run(*, model: str, arm: Any) -> dict[str, Any]:
     """Train one arm at every learning rate; return the scores at the chosen one."""
     found = train_vae(arm) if model == "vae" else train_denoiser(arm)
-    scores = {"test": found.test.tolist()}
-    if model == "denoiser":
-        scores["wrong"] = with_wrong_labels(found)
-    rounded = {name: [round(v, 4) for v in values] for name, values in scores.items()}
-    return {"learning_rate": found.learning_rate, "at_edge": found.at_edge, **rounded}
+    if model == "vae":
+        return found.figures()
+    return {**found.figures(), "wrong": [round(v, 4) for v in with_wrong_labels(found)]}
 
 
 def points() -> list[dict[str, Any]]:

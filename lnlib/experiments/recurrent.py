@@ -13,7 +13,7 @@ from lnlib.recurrent import GRUCell, LSTMCell
 
 Norm = Callable[[int], nn.Module]
 NORMS: dict[str, Norm] = {
-    "none": lambda width: nn.Identity(),
+    "none": nn.Identity,
     "LN": nn.LayerNorm,
     "BN": nn.BatchNorm1d,
 }
@@ -63,8 +63,7 @@ class Reader(nn.Module):
 
 def pixels(steps: int) -> Data:
     """Return the digits as sequences: 64 pixels, dealt out evenly over the steps."""
-    parts = digits()
-    return Data(*((x.view(len(x), steps, -1), y) for x, y in _parts(parts)))
+    return digits().map(lambda x, y: (x.view(len(x), steps, -1), y))
 
 
 def adding(steps: int, examples: int = 4000) -> Data:
@@ -94,10 +93,6 @@ def adding(steps: int, examples: int = 4000) -> Data:
     return Data(part(examples), part(examples // 4), part(examples // 4))
 
 
-def _parts(data: Data) -> tuple[tuple[Tensor, Tensor], ...]:
-    return data.training, data.validation, data.test
-
-
 def run(*, task: str, cell: str, norm: str, length: int, gain: float) -> dict[str, Any]:
     """Train five seeds at every learning rate; return the scores at the chosen one.
 
@@ -113,11 +108,7 @@ def run(*, task: str, cell: str, norm: str, length: int, gain: float) -> dict[st
         lambda: Reader(cell, norm, inputs, outputs, gain=gain), data(length), batch_size=32,
         steps=steps, learning_rates=RATES, loss=loss, measure=measure, optimizer=torch.optim.Adam,
     )  # fmt: skip
-    return {
-        "learning_rate": found.learning_rate,
-        "at_edge": found.at_edge,
-        "test": [round(score, 4) for score in found.test.tolist()],
-    }
+    return found.figures()
 
 
 def points() -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ CartPole pays 1 for every step, discounted by 0.99, so no true value exceeds 100
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import product
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 Norm = Callable[[int], nn.Module]
 Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
-NORMS: dict[str, Norm] = {"none": lambda width: nn.Identity(), "LN": nn.LayerNorm}
+NORMS: dict[str, Norm] = {"none": nn.Identity, "LN": nn.LayerNorm}
 DISCOUNT, HIGHEST = 0.99, 100.0
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
 RATES = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -72,16 +73,16 @@ def random_transitions(count: int = 3000, seed: int = 0) -> Transitions:
         >>> states.shape, ended.dtype
         (torch.Size([100, 4]), torch.bool)
     """
-    memory: list[tuple[Any, ...]] = []
+    memory = _memory(count)
     env = gymnasium.make("CartPole-v1")
     rng = np.random.default_rng(seed)
     state, _ = env.reset(seed=seed)
-    for _ in range(count):
+    for step in range(count):
         action = int(rng.integers(2))
         following, _, fallen, out_of_time, _ = env.step(action)
-        memory.append((state, action, following, fallen))
+        _remember(memory, step, state, action, following, fallen)
         state = env.reset()[0] if fallen or out_of_time else following
-    return _together(memory)
+    return memory
 
 
 def fit_offline(
@@ -100,10 +101,7 @@ def fit_offline(
     optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, fused=True)
     for _ in range(steps):
         batch = torch.randint(len(data[0]), (128,), generator=generator)
-        loss = _squared_error(critic, critic, *(part[batch] for part in data))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        _improve(critic, critic, optimizer, *(part[batch] for part in data))
 
 
 def _squared_error(
@@ -120,12 +118,26 @@ def _squared_error(
     return F.mse_loss(critic(states).gather(1, actions[:, None]).squeeze(1), goals)
 
 
-def _together(memory: list[tuple[Any, ...]]) -> Transitions:
-    states, actions, following, ended = (np.array(part) for part in zip(*memory, strict=True))
+def _improve(
+    critic: Critic, target: Critic, optimizer: torch.optim.Optimizer, *transitions: Tensor
+) -> None:
+    loss = _squared_error(critic, target, *transitions)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def _memory(count: int) -> Transitions:
+    """Return room for transitions: states, actions, next states, ends."""
     return (
-        torch.from_numpy(states).float(), torch.from_numpy(actions).long(),
-        torch.from_numpy(following).float(), torch.from_numpy(ended),
+        torch.zeros(count, 4), torch.zeros(count, dtype=torch.long),
+        torch.zeros(count, 4), torch.zeros(count, dtype=torch.bool),
     )  # fmt: skip
+
+
+def _remember(memory: Transitions, step: int, *transition: Any) -> None:
+    for part, value in zip(memory, transition, strict=True):
+        part[step] = torch.as_tensor(value)
 
 
 @torch.no_grad()
@@ -177,9 +189,7 @@ def learn_online(
     env, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, fused=True)
-    copy = Critic(lambda width: type(critic.norm_first)(width)) if target else critic
-    store = (torch.zeros(steps, 4), torch.zeros(steps, dtype=torch.long), torch.zeros(steps, 4),
-             torch.zeros(steps, dtype=torch.bool))  # fmt: skip
+    copy, memory = deepcopy(critic) if target else critic, _memory(steps)
     state, _ = env.reset(seed=seed)
     for step in range(steps):
         if target and step % 200 == 0:
@@ -187,17 +197,13 @@ def learn_online(
         by_chance = rng.random() < max(0.05, 1 - 2 * step / steps)
         action = int(rng.integers(2)) if by_chance else _favourite(critic, state)
         following, _, fallen, out_of_time, _ = env.step(action)
-        for part, value in zip(store, (state, action, following, fallen), strict=True):
-            part[step] = torch.as_tensor(value)
+        _remember(memory, step, state, action, following, fallen)
         state = env.reset()[0] if fallen or out_of_time else following
         if step >= 200:
             batch = torch.randint(step + 1, (64,), generator=generator)
-            loss = _squared_error(critic, copy, *(part[batch] for part in store))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            _improve(critic, copy, optimizer, *(part[batch] for part in memory))
     with torch.no_grad():
-        return float(critic(store[0][-1000:]).max())
+        return float(critic(memory[0][-1000:]).max())
 
 
 def run(*, norm: str, target: bool, learning_rate: float, seed: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lnlib.bench import versions
 from lnlib.experiments.ensembles import one_thread
 
 Point = Mapping[str, Any]
@@ -102,18 +102,15 @@ def recorded(name: str) -> Recording:
     return Recording(**json.loads(source.read_text()))
 
 
-def choose(
-    rows: Iterable[Row], arm: Sequence[str], *, rate: str = "learning_rate"
-) -> dict[tuple[Any, ...], list[Row]]:
+def choose(rows: Iterable[Row], arm: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     """Return the runs of each arm at the learning rate whose mean validation loss is lowest.
 
     A run that diverged counts as infinitely bad, so a rate at which one seed diverges is chosen
     only if there is no other.
 
     Args:
-        rows: with the columns of `arm`, `rate` and "validation".
+        rows: with the columns of `arm`, "learning_rate" and "validation".
         arm: the columns that tell the arms apart.
-        rate: the column to choose.
 
     Example:
         >>> rows = [{"norm": "LN", "learning_rate": r, "validation": r, "seed": 0} for r in (1, 2)]
@@ -123,7 +120,7 @@ def choose(
     by_arm: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}
     for row in rows:
         by_rate = by_arm.setdefault(tuple(row[name] for name in arm), {})
-        by_rate.setdefault(row[rate], []).append(row)
+        by_rate.setdefault(row["learning_rate"], []).append(row)
     return {key: min(by_rate.values(), key=_mean_loss) for key, by_rate in by_arm.items()}
 
 
@@ -134,12 +131,7 @@ def _mean_loss(rows: list[Row]) -> float:
 
 def provenance() -> dict[str, Any]:
     """Return the versions and the date of a recording."""
-    return {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
+    return {**versions(), "machine": platform.machine()}
 
 
 def _key(point: Point) -> str:

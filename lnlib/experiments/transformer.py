@@ -31,7 +31,7 @@ NORMS: dict[str, Norm] = {
     "LN": nn.LayerNorm,
     "RMS": lambda width: nn.RMSNorm(width, eps=1e-5),
     "DyT": DynamicTanh,
-    "none": lambda width: nn.Identity(),
+    "none": nn.Identity,
 }
 
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        norm = qk_norm or NORMS["none"]
+        norm = qk_norm or nn.Identity
         self.q_norm, self.k_norm = norm(width // heads), norm(width // heads)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -258,7 +258,8 @@ def source_code() -> Text:
     parts: tuple[list[bytes], ...] = ([], [], [])
     for i, text in enumerate(texts):
         parts[max(0, i % 10 - 7)].append(text)
-    return Text(*(torch.tensor(list(b"".join(part))) for part in parts))
+    joined = (bytearray(b"".join(part)) for part in parts)
+    return Text(*(torch.frombuffer(part, dtype=torch.uint8).long() for part in joined))
 
 
 def windows(text: Tensor, count: int, generator: torch.Generator) -> Tensor:
