@@ -46,6 +46,34 @@ class ScaleNorm(nn.Module):
         return self.weight * F.normalize(x, dim=-1, eps=self.eps)
 
 
+class QueryKeyNorm(nn.Module):
+    """RMS norm of queries and of keys, which bounds the scores of attention: |q · k| / √d ≤ √d.
+
+    The bound holds for gains of 1; in general it is √d times the largest γ_q γ_k.
+
+    Args:
+        width: d, of one head.
+        eps: ε.
+
+    Example:
+        >>> q, k = QueryKeyNorm(4)(torch.full((4,), 1e3), torch.full((4,), -1e3))
+        >>> (q @ k / 2).item()
+        -2.0
+
+    Source: Henry et al. (2020), https://arxiv.org/abs/2010.04245, there with one learned factor.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        _check_width("width", width)
+        lay.check_eps(eps)
+        self.query, self.key = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
+
+    def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both normed, of shapes (..., d)."""
+        return self.query(query), self.key(key)
+
+
 class PartialRMSNorm(nn.Module):
     """RMS norm whose statistic comes from the first part of the vector: γ x / √(⟨x²⟩_k + ε).
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
+from lnlib import reference_variants as reference
 from lnlib import variants
 
 H = 6
@@ -53,6 +54,91 @@ def test_gradient_is_that_of_the_function(name):
         return torch.func.functional_call(module, parameters, (x,))
 
     assert gradcheck(call, (x, *values))
+
+
+ORACLES = {  # the module, and the reference's arguments after x
+    "scale_norm": (lambda: variants.ScaleNorm(H, 0.3), lambda m: (m.weight.item(), 0.3)),
+    "partial_rms_norm": (
+        lambda: variants.PartialRMSNorm(H, 0.5, eps=0.3),
+        lambda m: (m.weight, 3, 0.3),
+    ),
+    "detach_norm": (lambda: variants.DetachNorm(H, eps=0.3), lambda m: (m.weight, m.bias, 0.3)),
+    "ada_norm": (
+        lambda: variants.AdaNorm(H, 2.0, 0.25, eps=0.3),
+        lambda m: (m.scale, m.slope, m.eps),
+    ),
+    "dynamic_tanh": (
+        lambda: variants.DynamicTanh(H),
+        lambda m: (m.alpha.item(), m.weight, m.bias),
+    ),
+    "dynamic_erf": (
+        lambda: variants.DynamicErf(H),
+        lambda m: (m.alpha.item(), m.shift.item(), m.weight, m.bias),
+    ),
+    "layer_scale": (lambda: variants.LayerScale(H, 0.1), lambda m: (m.weight,)),
+}
+ORDER = ("alpha", "shift", "weight", "bias")  # of the reference's gradients
+
+
+def array(value):
+    return value.detach().numpy() if isinstance(value, torch.Tensor) else value
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_module_is_the_closed_formula_forward_and_backward(name):
+    """All rows are drawn at their own scale, so that ε matters in some and not in others."""
+    make, arguments = ORACLES[name]
+    module, dy = shaken(make()), draw(4, 3, H).detach()
+    x = (draw(4, 3, H) * torch.logspace(-2, 2, 4)[:, None, None]).detach().requires_grad_()
+    y = module(x)
+    y.backward(dy)
+    expected, cache = getattr(reference, f"{name}_forward")(
+        array(x), *map(array, arguments(module))
+    )
+    found = getattr(reference, f"{name}_backward")(dy.numpy(), cache)
+    found = found if isinstance(found, tuple) else (found,)
+    parameters = dict(module.named_parameters())
+    gradients = [x.grad, *(parameters[key].grad for key in ORDER if key in parameters)]
+    assert len(found) == len(gradients)
+    for a, b in zip((y, *gradients), (expected, *found), strict=True):
+        torch.testing.assert_close(array(a), np.asarray(b), rtol=1e-12, atol=1e-12)
+
+
+def test_conditional_norm_is_the_closed_formula_forward_and_backward():
+    layer = shaken(variants.ConditionalLayerNorm(H, 3, eps=0.3))
+    x, c, dy = draw(2, 5, H), draw(2, 3), draw(2, 5, H).detach()
+    modulation = layer.condition(c)
+    modulation.retain_grad()
+    layer.condition.forward = lambda _: modulation
+    y = layer(x, c)
+    y.backward(dy)
+    gain, shift = (array(part) for part in modulation.chunk(2, 1))
+    expected, cache = reference.conditional_layer_norm_forward(array(x), gain, shift, 0.3)
+    dx, d_gain, d_shift = reference.conditional_layer_norm_backward(dy.numpy(), cache)
+    expect(y.detach(), torch.from_numpy(expected))
+    expect(x.grad, torch.from_numpy(dx))
+    expect(modulation.grad, torch.from_numpy(np.concatenate([d_gain, d_shift], 1)))
+
+
+def test_weight_norm_is_torchs_parametrization():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(5, 3).double())
+    parts, d_weight = layer.parametrizations.weight, draw(3, 5).detach()
+    layer.weight.backward(d_weight)
+    weight, cache = reference.weight_norm_forward(
+        array(parts.original1), array(parts.original0)[:, 0]
+    )
+    d_direction, d_length = reference.weight_norm_backward(d_weight.numpy(), cache)
+    expect(layer.weight.detach(), torch.from_numpy(weight))
+    expect(parts.original1.grad, torch.from_numpy(d_direction))
+    expect(parts.original0.grad[:, 0], torch.from_numpy(d_length))
+
+
+def test_query_key_norm_bounds_every_score():
+    norm, (q, k) = variants.QueryKeyNorm(H).double(), 100 * draw(2, 7, H)
+    q_hat, k_hat = norm(q, k)
+    expect(q_hat, F.rms_norm(q, (H,), eps=1e-5))
+    expect(k_hat, F.rms_norm(k, (H,), eps=1e-5))
+    assert (q_hat @ k_hat.T / H**0.5).abs().max() <= H**0.5
 
 
 def test_scale_norm_is_rms_norm_with_one_gain():

@@ -8,13 +8,15 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from lnlib.experiments import generative, recurrent, reinforcement, sweeps, transformer
+from lnlib.experiments import generative, recurrent, reinforcement, sweeps, theory, transformer
 
 SWEEPS: dict[str, tuple[Callable[..., sweeps.Row], Callable[[], list[sweeps.Row]]]] = {
+    "deep": (transformer.run_deep, transformer.deep_points),
     "gan": (generative.run_gan, generative.gan_points),
     "generative": (generative.run, generative.points),
     "recurrent": (recurrent.run, recurrent.points),
     "reinforcement": (reinforcement.run, reinforcement.points),
+    "theory": (theory.run, theory.points),
     "transformer": (transformer.run, transformer.points),
 }
 

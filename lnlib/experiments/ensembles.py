@@ -44,12 +44,13 @@ class Data:
         return Data(*(change(x, y) for x, y in (self.training, self.validation, self.test)))
 
 
-def digits(training: int = 1000, validation: int = 300) -> Data:
+def digits(training: int = 1000, validation: int = 300, seed: int = 0) -> Data:
     """Return scikit-learn's handwritten digits, shuffled, with mean 0 and variance 1.
 
     Args:
         training: how many of the 1797 examples to train on.
         validation: how many of them to choose learning rates on; the rest is for the test.
+        seed: of the shuffle, and so of who is in which part.
 
     Returns:
         Inputs of shape (examples, 64) and dtype float32, labels of dtype int64 from 0 to 9.
@@ -63,7 +64,7 @@ def digits(training: int = 1000, validation: int = 300) -> Data:
     from sklearn.datasets import load_digits
 
     inputs, labels = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     x, y = inputs[order].float(), labels[order]
     seen, ends = x[:training], (training, training + validation)
     x = (x - seen.mean()) / seen.std()
@@ -110,6 +111,7 @@ class Ensemble:
         loss: Score = F.cross_entropy,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
         description: str = "",
+        after: Callable[[int], None] | None = None,
     ) -> None:
         """Take steps on random batches, the same for all methods.
 
@@ -121,15 +123,10 @@ class Ensemble:
             loss: of outputs and labels, to be minimized.
             optimizer: a class of `torch.optim` that works entry by entry.
             description: shown beside the progress bar.
+            after: called after every step with how many were taken.
         """
-
-        def objective(
-            parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
-        ) -> Tensor:
-            return loss(functional_call(self.net, (parameters, buffers), (x,)), y)
-
         self.net.train()
-        gradients = vmap(grad(objective))
+        gradients = vmap(grad(self._objective(loss)))
         shares = {name: p.split(self.seeds) for name, p in self.parameters.items()}
         descent = optimizer(
             [
@@ -139,12 +136,14 @@ class Ensemble:
         )
         batches = self._batches(len(y), batch_size, steps)
         with one_thread():
-            for batch in tqdm(batches, description, leave=False):
+            for step, batch in enumerate(tqdm(batches, description, leave=False), 1):
                 found = gradients(self.parameters, self.buffers, x[batch], y[batch])
                 for name, share in shares.items():
                     for part, gradient in zip(share, found[name].split(self.seeds), strict=True):
                         part.grad = gradient
                 descent.step()
+                if after:
+                    after(step)
 
     def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
         each = [
@@ -153,9 +152,40 @@ class Ensemble:
         ]
         return torch.stack(each, 1).repeat(1, len(self.learning_rates), 1)
 
+    def _objective(self, loss: Score) -> Callable[..., Tensor]:
+        def objective(
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
+        ) -> Tensor:
+            return loss(functional_call(self.net, (parameters, buffers), (x,)), y)
+
+        return objective
+
+    def losses(self, x: Tensor, y: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+        """Return the cross entropy of every net on one batch, in training mode."""
+        self.net.train()
+        loss = vmap(self._objective(F.cross_entropy), (0, 0, None, None))
+        return loss(parameters or self.parameters, self._copied_buffers(), x, y)
+
+    def gradients(
+        self, x: Tensor, y: Tensor, parameters: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the gradients of `losses`, by name and with the nets on the first axis.
+
+        Args:
+            x: inputs, of shape (examples, ...).
+            y: labels.
+            parameters: to use in place of the nets' own.
+        """
+        self.net.train()
+        gradient = vmap(grad(self._objective(F.cross_entropy)), (0, 0, None, None))
+        return gradient(parameters or self.parameters, self._copied_buffers(), x, y)  # type: ignore[no-any-return]
+
+    def _copied_buffers(self) -> dict[str, Tensor]:
+        return {name: b.clone() for name, b in self.buffers.items()}
+
     def outputs(self, x: Tensor) -> Tensor:
         """Return what every net makes of x: learning rates times seeds, examples, ..."""
-        buffers = {name: b.clone() for name, b in self.buffers.items()}
+        buffers = self._copied_buffers()
         return vmap(lambda p, b: functional_call(self.net, (p, b), (x,)))(self.parameters, buffers)  # type: ignore[no-any-return]
 
     @torch.no_grad()

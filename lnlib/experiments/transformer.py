@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lnlib.variants import DynamicTanh, deepnorm
+from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
 
 Norm = Callable[[int], nn.Module]
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
@@ -38,18 +38,19 @@ NORMS: dict[str, Norm] = {
 class Attention(nn.Module):
     """Causal self-attention over x of shape (N, T, width); a norm may stand before q · k."""
 
-    def __init__(self, width: int, heads: int, qk_norm: Norm | None = None) -> None:
+    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        norm = qk_norm or nn.Identity
-        self.q_norm, self.k_norm = norm(width // heads), norm(width // heads)
+        self.qk_norm = QueryKeyNorm(width // heads) if qk_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix each position with those before it."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, is_causal=True)
+        if self.qk_norm:
+            q, k = self.qk_norm(q, k)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -108,7 +109,7 @@ class LanguageModel(nn.Module):
         placement: where the norms stand, see `Residual`.
         width: H, entries of a position.
         heads: of the attention.
-        qk_norm: a norm of queries and keys, or None.
+        qk_norm: RMS norm of queries and keys.
 
     Raises:
         ValueError: if the placement is unknown.
@@ -129,7 +130,7 @@ class LanguageModel(nn.Module):
         *,
         width: int = 32,
         heads: int = 2,
-        qk_norm: Norm | None = None,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         if placement not in get_args(Placement):
@@ -327,15 +328,56 @@ def run(
 ) -> dict[str, Any]:
     """Train one model from scratch and return its losses on validation and test data."""
     torch.manual_seed(seed)
-    qk = NORMS["RMS"] if qk_norm else None
-    model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk)
+    model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk_norm)
     fit(model, learning_rate=learning_rate, warmup=warmup, seed=seed)
+    return _losses(model)
+
+
+def _losses(model: LanguageModel) -> dict[str, Any]:
     text = source_code()
     losses = evaluate(model, text.validation), evaluate(model, text.test)
     return {k: v and round(v, 4) for k, v in zip(("validation", "test"), losses, strict=True)}
 
 
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+DEEP_STARTS = ("plain", "1/√(2L)", "λ = 0.1", "λ = 1e-5", "zero")
+
+
+def run_deep(
+    *, start: str, learning_rate: float, seed: int, depth: int = 24, steps: int = 200
+) -> dict[str, Any]:
+    """Train one deep Pre-LN model whose branches start as said; return its losses.
+
+    Args:
+        start: one of `DEEP_STARTS`. "λ = …" scales every branch by a `LayerScale`; "1/√(2L)" and
+            "zero" scale the weights that write to the stream, once, before the training.
+        learning_rate: its peak.
+        seed: of weights and batches.
+        depth: L, blocks.
+        steps: how many.
+
+    Raises:
+        ValueError: if the start is unknown.
+    """
+    if start not in DEEP_STARTS:
+        raise ValueError(f"start: expected one of {DEEP_STARTS}, got {start!r}")
+    torch.manual_seed(seed)
+    model = LanguageModel(depth)
+    for block in model.blocks:
+        branch: Any = block.branch
+        if start.startswith("λ"):
+            initial = float(start.split()[-1])
+            block.branch = nn.Sequential(branch, LayerScale(branch.out.out_features, initial))
+        elif start != "plain":
+            branch.out.weight.data *= 0 if start == "zero" else (2 * depth) ** -0.5
+    fit(model, learning_rate=learning_rate, seed=seed, steps=steps)
+    return _losses(model)
+
+
+def deep_points(seeds: int = 5) -> list[dict[str, Any]]:
+    """Return the arguments of all runs of `run_deep` that the book shows."""
+    arms = product(DEEP_STARTS, RATES, range(seeds))
+    return [dict(zip(("start", "learning_rate", "seed"), arm, strict=True)) for arm in arms]
 
 
 def points(seeds: int = 5) -> list[dict[str, Any]]:
