@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lnlib import distributed, experiments, functional
+from lnlib import experiments
 from lnlib.experiments import Data, Ensemble, digits, train
 
 RATES = (0.03, 0.3)
@@ -106,24 +106,3 @@ def test_nothing_is_left_to_chance():
     outcomes = [train(net, digits(), batch_size=8, steps=5, seeds=2) for _ in range(2)]
     assert torch.equal(outcomes[0].validation, outcomes[1].validation)
     assert not torch.equal(outcomes[0].validation[:, 0], outcomes[0].validation[:, 1])
-
-
-@pytest.fixture(scope="module")
-def in_parts():
-    generator = torch.Generator().manual_seed(0)
-    x, dy = torch.randn(2, 7, 5, generator=generator, dtype=torch.float64)  # 4 + 3 examples
-    return x, dy, distributed.normalize_in_parts(x, dy)
-
-
-@pytest.mark.parametrize("method", distributed.METHODS)
-def test_only_batch_norm_alone_differs_from_the_whole_batch(in_parts, method):
-    x, dy, found = in_parts
-    leaf = x.clone().requires_grad_()
-    norm = distributed.METHODS["LN" if method == "LN" else "BN, alone"]
-    y = norm(leaf)
-    (dx,) = torch.autograd.grad(y, leaf, dy)
-    apart = max((a - b).abs().max().item() for a, b in zip(found[method], (y, dx), strict=True))
-    assert (apart < 1e-12) == (method != "BN, alone")
-    if method == "BN, alone":
-        half = functional.batch_norm(x[:4], None, None, training=True)
-        torch.testing.assert_close(found[method][0][:4], half, rtol=0, atol=1e-12)
