@@ -15,6 +15,7 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 
 import notebooks
+from _ext.lnledger import SECTIONS, VERDICTS
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 WORD = re.compile(r"[^\W\d_]{2,}")
@@ -160,15 +161,6 @@ def parity(de: nbformat.NotebookNode, en: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-VERDICTS = {
-    "de": {
-        "correct": "korrekt",
-        "refined": "präzisiert",
-        "wrong": "falsch",
-        "contested": "umstritten",
-    },
-    "en": {"correct": "correct", "refined": "refined", "wrong": "wrong", "contested": "contested"},
-}
 QUOTATION = re.compile(r"\*\*([CM]\d+)\*\* *[„“](.+?)[“”] *· *\*(.+?)\*")
 BLOCKQUOTE = re.compile(r"(?:^> ?.*\n?)+", re.MULTILINE)
 ENTRY_KEYS = {"id", "section", "claim", "verdict", "finding", "references", "page"}
@@ -239,9 +231,11 @@ def ledger(
         if claim.keys() != ENTRY_KEYS:
             found.append(f"{name}: the keys are {sorted(claim)}, expected {sorted(ENTRY_KEYS)}")
             continue
-        if claim["verdict"] not in VERDICTS["en"]:
-            found.append(f"{name}: the verdict {claim['verdict']!r} is none of {[*VERDICTS['en']]}")
+        if claim["verdict"] not in VERDICTS:
+            found.append(f"{name}: the verdict {claim['verdict']!r} is none of {[*VERDICTS]}")
             continue
+        if claim["section"] not in SECTIONS:
+            found.append(f"{name}: the section {claim['section']!r} is none of {[*SECTIONS]}")
         found += [
             f"{name}: {key!r} is missing in references.bib"
             for key in claim["references"]
@@ -284,5 +278,5 @@ def _shown(
         for n, quoted, verdict in quotations(notebook):
             if n == number and quoted != _plain(wording):
                 yield f"quoted as {quoted!r}, expected {_plain(wording)!r}"
-            if n == number and verdict != VERDICTS[edition][claim["verdict"]]:
-                yield f"called {verdict!r}, expected {VERDICTS[edition][claim['verdict']]!r}"
+            if n == number and verdict != VERDICTS[claim["verdict"]][edition]:
+                yield f"called {verdict!r}, expected {VERDICTS[claim['verdict']][edition]!r}"

@@ -262,6 +262,7 @@ def test_ledger_accepts_a_claim_that_only_a_citation_settles():
     [
         {"verdict": "correct"},
         {"verdict": "maybe"},
+        {"section": "Anhang"},
         {"id": "C12"},
         {"claim": {"de": "anders", "en": "ĥ = (h − μ)/(σ + ε)"}},
         {"finding": {"de": "", "en": "ε belongs under the root."}},

@@ -98,9 +98,7 @@ def misfits():
 
 def test_misfits_are_named_before_anything_is_sent():
     (messages,) = distributed.launch(misfits, processes=1)
-    for message, word in zip(
-        messages, ("weight", "bias", "eps", "input", "column"), strict=True
-    ):
+    for message, word in zip(messages, ("weight", "bias", "eps", "input", "column"), strict=True):
         assert word in message
 
 

@@ -91,13 +91,14 @@ def load_widgets(
 
 def anchor_claims(app: Sphinx, doctree: nodes.document) -> None:
     """Give the first cell of a page that shows a claim the claim's id, so it can be linked."""
-    labels = app.env.get_domain("std").labels
+    domain = app.env.get_domain("std")
     for cell in doctree.findall(nodes.container):
         for tag, claim in (m.groups() for c in cell["classes"] if (m := CLAIM.fullmatch(c))):
             if tag not in doctree.ids:
                 doctree.ids[tag] = cell
                 cell["ids"].append(tag)
-                labels[tag.lower()] = (app.env.docname, tag, claim)
+                domain.labels[tag.lower()] = (app.env.docname, tag, claim)
+                domain.anonlabels[tag.lower()] = (app.env.docname, tag)
 
 
 def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:

@@ -10,6 +10,7 @@ import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WIDTHS = { desktop: 1280, phone: 390 };
+const CLAIMS = readFileSync("book/claims.yml", "utf8").match(/^- id:/gm).length;
 const TERMS = { de: "Rückwärtspass", en: "backward" };
 
 let browser, server;
@@ -131,6 +132,32 @@ describe("the book as a whole", { concurrency: 2 }, () => {
         await page.waitForURL(`**/${twin}/1b_numerik.html#${encodeURIComponent(expected)}`);
         const { y } = await page.locator(`section[id="${expected}"]`).boundingBox();
         assert.ok(0 <= y && y < 450, `the section begins at ${y}`);
+      }
+      await close();
+    });
+
+    it(`${edition}: the ledger shows what is asked for, without scripts`, async () => {
+      const { page, close } = await open(`${server.url}/${edition}/behauptungen.html`, { javaScriptEnabled: false });
+      const claims = page.locator(".ledger .claim");
+      const count = (filter = "") => page.locator(`.ledger .claim${filter}:visible`).count();
+      assert.equal(await claims.count(), CLAIMS);
+      assert.equal(await count(), CLAIMS);
+      await page.check("#only-wrong");
+      assert.equal(await count(), await claims.and(page.locator(".wrong")).count());
+      assert.equal(await count(":not(.wrong)"), 0);
+      await page.check("#only-introduction");
+      assert.equal(await count(), 0);
+      assert.ok(await page.locator(".introduction .none").isVisible());
+      await close();
+    });
+
+    it(`${edition}: the ledger leads to the very cell, and the quotation back`, async () => {
+      const { page, close } = await open(`${server.url}/${edition}/behauptungen.html`);
+      for (const [name, target] of [["quote-c13", "blockquote"], ["claim-C13", ".cell"]]) {
+        await page.click(`#ledger-c13 a[href$="#${name}"]`);
+        assert.equal(await page.locator(`${target}:has([id="${name}"]), ${target}[id="${name}"]`).count(), 1);
+        await page.click('a[href="behauptungen.html#ledger-c13"]');
+        assert.ok(await page.locator("#ledger-c13").isVisible());
       }
       await close();
     });
