@@ -155,8 +155,10 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       const { page, close } = await open(`${server.url}/${edition}/behauptungen.html`);
       for (const [name, target] of [["quote-c13", "blockquote"], ["claim-C13", ".cell"]]) {
         await page.click(`#ledger-c13 a[href$="#${name}"]`);
+        await page.waitForURL(`**/1_funktionsprinzip.html#${name}`);
         assert.equal(await page.locator(`${target}:has([id="${name}"]), ${target}[id="${name}"]`).count(), 1);
         await page.click('a[href="behauptungen.html#ledger-c13"]');
+        await page.waitForURL("**/behauptungen.html#ledger-c13");
         assert.ok(await page.locator("#ledger-c13").isVisible());
       }
       await close();
