@@ -140,9 +140,8 @@ def layer_norm(
             f"input must have a column on every process, got the shape {tuple(input.shape)}; "
             "spread the features over fewer processes"
         )
-    for name, parameter in {"weight": weight, "bias": bias}.items():
-        layout.check_parameter(name, None if parameter is None else tuple(parameter.shape), columns)
-    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    functional._check_parameters(columns, weight=weight, bias=bias)
+    wide = input.to(functional._compute_dtype(input))
     y: Tensor = _Standardize.apply(wide, eps)  # type: ignore[no-untyped-call]
     y = y if weight is None else y * weight
     return (y if bias is None else y + bias).to(input.dtype)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -120,42 +121,39 @@ def test_batches_in_parts(method, processes):
         torch.testing.assert_close(found[0][: len(first)], first, rtol=0, atol=1e-12)
 
 
-def dies():
+def no_data():
+    raise ValueError("no data")
+
+
+def with_a_fault(fault, others_wait):
     if dist.get_rank() == 1:
-        os._exit(3)
-    dist.all_reduce(torch.ones(1))
+        fault()
+    if others_wait:
+        dist.all_reduce(torch.ones(1))
 
 
-def raises():
-    if dist.get_rank() == 1:
-        raise ValueError("no data")
-    dist.all_reduce(torch.ones(1))
-
-
-def comes_late():
-    if dist.get_rank() == 1:
-        time.sleep(600)
-    dist.all_reduce(torch.ones(1))
-
-
-def never_ends():
-    if dist.get_rank() == 1:
-        time.sleep(600)
+SLEEP = partial(time.sleep, 600)
 
 
 @pytest.mark.parametrize(
-    ("work", "error", "message"),
+    ("fault", "others_wait", "error", "message"),
     [
-        (dies, RuntimeError, "rank 1 of 2 died with exit code 3; the others were stopped"),
-        (raises, RuntimeError, r"rank 1 of 2 failed \(ValueError: no data\)"),
-        (comes_late, RuntimeError, "rank 0 of 2 waited 2 s for another rank that was late"),
-        (never_ends, TimeoutError, "rank 1 of 2 was still at work 2 s after the first was done"),
+        (
+            partial(os._exit, 3),
+            True,
+            RuntimeError,
+            "rank 1 of 2 died with exit code 3; the others were stopped",
+        ),
+        (no_data, True, RuntimeError, r"rank 1 of 2 failed \(ValueError: no data\); the others"),
+        (SLEEP, True, RuntimeError, "rank 0 of 2 waited 2 s for another rank that was late"),
+        (SLEEP, False, TimeoutError, "rank 1 of 2 was still at work 2 s after the first was done"),
     ],
+    ids=["dies", "raises", "comes late", "never ends"],
 )
-def test_a_rank_that_is_missing_ends_in_an_error(work, error, message):
+def test_a_rank_that_is_missing_ends_in_an_error(fault, others_wait, error, message):
     begin = time.monotonic()
     with pytest.raises(error, match=message):
-        distributed.launch(work, processes=2, timeout=2.0)
+        distributed.launch(with_a_fault, fault, others_wait, timeout=2.0)
     assert time.monotonic() - begin < 120  # it would have slept for 600 s
 
 

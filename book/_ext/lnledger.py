@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ ROW = 50  # px
 SHOWN = re.compile(r'"claim-([CM]\d+)"')
 
 
+@cache
+def _claims() -> list[dict[str, Any]]:
+    claims: list[dict[str, Any]] = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    return claims
+
+
 class Ledger(SphinxDirective):
     """Draw the totals, then list every section's claims, with a filter that needs no script."""
 
@@ -71,8 +78,7 @@ class Ledger(SphinxDirective):
         self.shown = {n for page in pages for n in SHOWN.findall(page.read_text(encoding="utf-8"))}
         self.language = self.config.language
         self.text = TEXT[self.language]
-        claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
-        by_section = {s: [c for c in claims if c["section"] == s] for s in SECTIONS}
+        by_section = {s: [c for c in _claims() if c["section"] == s] for s in SECTIONS}
         by_section = {s: found for s, found in by_section.items() if found}
         head = self._totals(by_section) + self._filter(by_section)
         return [nodes.raw("", head, format="html"), *map(self._section, by_section.items())]
@@ -141,7 +147,7 @@ class Ledger(SphinxDirective):
         return found
 
     def _entry(self, claim: dict[str, Any]) -> nodes.container:
-        """One claim, written in MyST and parsed as a page's text is."""
+        """Return one claim, written in MyST and parsed as a page's text is."""
         number, verdict = claim["id"], claim["verdict"]
         opening, closing = self.text["quotes"]
         sources = f" {{cite:p}}`{','.join(claim['references'])}`" if claim["references"] else ""
@@ -156,20 +162,17 @@ class Ledger(SphinxDirective):
             "",
             ways,
         ]
-        entry = nodes.container(classes=["claim", verdict], ids=[f"ledger-{number.lower()}"])
+        label = f"ledger-{number.lower()}"
+        self.env.get_domain("std").anonlabels[label] = (self.env.docname, label)
+        entry = nodes.container(classes=["claim", verdict], ids=[label])
         self.state.nested_parse(StringList(lines, source=str(CLAIMS)), 0, entry)
         return entry
 
 
 def link_quotations(app: Sphinx, doctree: nodes.document) -> None:
-    """Make the entries of the ledger and the quotations on the pages link to each other."""
+    """Give each claim that the page quotes an id, and link its number to the ledger."""
     page, labels = app.env.docname, app.env.get_domain("std").anonlabels
-    for entry in doctree.findall(nodes.container):
-        for label in entry["ids"]:
-            if label.startswith("ledger-"):
-                labels[label] = (page, label)
-    claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
-    here = {c["id"] for c in claims if c["page"] == Path(page).name}
+    here = {c["id"] for c in _claims() if c["page"] == Path(page).name}
     for quotation in doctree.findall(nodes.block_quote):
         for number in quotation.findall(nodes.strong):
             name = number.astext()
