@@ -12,6 +12,7 @@ functions of this module with a single process there:
 """
 
 import logging
+import multiprocessing
 import os
 import pickle
 import tempfile
@@ -26,12 +27,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lnlib import functional, layout
 
 Norm = Callable[[Tensor], Tensor]
+START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 # --- features spread over processes --------------------------------------------------------------
@@ -190,14 +192,14 @@ def batch_norm(input: Tensor, eps: float = 1e-5) -> Tensor:
     count = input.new_tensor(float(len(input)))
     dist.all_reduce(count)
     mean: Tensor = _sum_of_all(input.sum(0)) / count
-    centred = input - mean
-    variance: Tensor = _sum_of_all(centred.square().sum(0)) / count
-    return centred * torch.rsqrt(variance + eps)
+    centered = input - mean
+    variance: Tensor = _sum_of_all(centered.square().sum(0)) / count
+    return centered * torch.rsqrt(variance + eps)
 
 
 METHODS: dict[str, Norm] = {
     "BN, alone": lambda x: functional.batch_norm(x, None, None, training=True),
-    "BN, synchronised": batch_norm,
+    "BN, synchronized": batch_norm,
     "LN": lambda x: functional.layer_norm(x, x.shape[1:]),
 }
 
@@ -313,10 +315,11 @@ def launch(
     """
     import cloudpickle  # what the notebooks need, not who calls layer_norm
 
-    logging.getLogger(spawn.__module__).setLevel(logging.ERROR)  # the errors below say as much
+    logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # our errors say as much
+    multiprocessing.set_forkserver_preload([__name__])  # imports torch once for all processes
     with tempfile.TemporaryDirectory() as folder:
         start = (processes, timeout, folder, cloudpickle.dumps((work, arguments)))
-        context = spawn(_work, start, nprocs=processes, join=False)
+        context = start_processes(_work, start, processes, join=False, start_method=START)
         deadline = None
         try:
             while not context.join(timeout=0.1):
