@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
 
 def layer_layout(shape: tuple[int, ...], normalized_shape: tuple[int, ...]) -> Layout:
-    """Layer norm, RMS norm: the trailing axes of each example (or token)."""
+    """Layer norm, RMSNorm: the trailing axes of each example (or token)."""
     rows = math.prod(shape[: len(shape) - len(normalized_shape)])
     return Layout((rows, math.prod(normalized_shape)), (1,), normalized_shape)
 
@@ -177,8 +177,9 @@ def check_momentum(momentum: float | None, num_batches_tracked: object) -> None:
     if momentum is None:
         if num_batches_tracked is None:
             raise ValueError(
-                "momentum=None averages over all batches seen and needs num_batches_tracked, "
-                "got None; pass an integer array of one element, or a momentum such as 0.1"
+                "momentum=None averages over all batches seen and needs the counter that "
+                "batch_norm takes, got no num_batches_tracked; pass an integer array of one "
+                "element to batch_norm, or a momentum such as 0.1"
             )
         return
     if isinstance(momentum, bool) or not isinstance(momentum, Real):
