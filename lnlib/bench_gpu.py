@@ -151,7 +151,7 @@ def of_liger(operation: str) -> Norm:
 
 
 def of_quack(operation: str) -> Norm:
-    """Return the RMS norm of QuACK 0.6, `quack.rmsnorm`."""
+    """Return the RMSNorm of QuACK 0.6, `quack.rmsnorm`."""
 
     def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
         from quack import rmsnorm
@@ -327,7 +327,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Result]]:
 def draw(results: list[Result], operation: str, dtype: str) -> Any:
     """Draw the fraction of the copy's bandwidth over the row length, one line per contender.
 
-    The grey band is what the bytes predict for our kernels.
+    The gray band is what the bytes predict for our kernels.
     """
     import matplotlib.pyplot as plt
 

@@ -25,7 +25,7 @@ class Stats(NamedTuple):
     mean: Array | None
     """Mean over the axes, or None if nothing was subtracted."""
     rstd: Array
-    """Factor $r$ that the centred values are multiplied by."""
+    """Factor $r$ that the centered values are multiplied by."""
 
 
 def standardize(

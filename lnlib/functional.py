@@ -154,7 +154,7 @@ def _differentiate_by_composition() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-# --- layer norm and RMS norm -------------------------------------------------------------------
+# --- layer norm and RMSNorm --------------------------------------------------------------------
 
 
 def layer_norm(

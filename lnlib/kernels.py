@@ -1,4 +1,4 @@
-r"""Layer norm and RMS norm for GPUs, in Triton: tensors are read and written once.
+r"""Layer norm and RMSNorm for GPUs, in Triton: tensors are read and written once.
 
 A row is normalized over its last $N$ entries. A row of up to `ROW` entries lives in the registers
 of one program (short rows share one), a longer one is read twice in blocks. The backward pass

@@ -78,7 +78,7 @@ def facts(
         columns: length of a row.
         capability: the GPU's compute capability, 75, 80 or 90.
         dtype: of all tensors but the statistics, in Triton's names: fp16, bf16, fp32.
-        center: layer norm, or RMS norm.
+        center: layer norm, or RMSNorm.
         residual: with a residual added, or its gradient.
     """
     forward = kernel in (kernels.forward_kernel, kernels.wide_forward_kernel)

@@ -1,7 +1,7 @@
 """One look for every figure of the book.
 
 Figures are SVG on opaque white: readable in any notebook, and the site inverts them in dark mode.
-The palette is Okabe and Ito's, safe for colour-blind readers; a method keeps its colour everywhere.
+The palette is Okabe and Ito's, safe for color-blind readers; a method keeps its color everywhere.
 
 Source: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/.
 """

@@ -39,7 +39,7 @@ class Cache(NamedTuple):
     eps_mode: EpsMode
 
 
-# --- layer norm and RMS norm -------------------------------------------------------------------
+# --- layer norm and RMSNorm --------------------------------------------------------------------
 
 
 def layer_norm_forward(

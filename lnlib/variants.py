@@ -22,7 +22,7 @@ def _check_width(name: str, width: int) -> None:
 class ScaleNorm(nn.Module):
     """Bring every vector to one learned length: g x / ‖x‖.
 
-    It is RMS norm whose gains are all g / √H.
+    It is RMSNorm whose gains are all g / √H.
 
     Args:
         width: H; the initial length is √H.
@@ -47,7 +47,7 @@ class ScaleNorm(nn.Module):
 
 
 class QueryKeyNorm(nn.Module):
-    """RMS norm of queries and of keys, which bounds the scores of attention: |q · k| / √d ≤ √d.
+    """RMSNorm of queries and of keys, which bounds the scores of attention: |q · k| / √d ≤ √d.
 
     The bound holds for gains of 1; in general it is √d times the largest γ_q γ_k.
 
@@ -75,7 +75,7 @@ class QueryKeyNorm(nn.Module):
 
 
 class PartialRMSNorm(nn.Module):
-    """RMS norm whose statistic comes from the first part of the vector: γ x / √(⟨x²⟩_k + ε).
+    """RMSNorm whose statistic comes from the first part of the vector: γ x / √(⟨x²⟩_k + ε).
 
     Args:
         width: H.
@@ -313,7 +313,7 @@ class PowerNorm(nn.Module):
     A relative of *batch* norm: ψ² is a mean over all examples and tokens, without subtracting one.
     During the warm-up it is the batch's own, afterwards a running mean. The backward pass does not
     go through ψ²; in place of ⟨g x̂⟩ it subtracts a running sum of its own, kept from step to step.
-    The published module puts an RMS norm without gain in front.
+    The published module puts an RMSNorm without gain in front.
 
     Args:
         num_features: C, entries of the last axis.

@@ -142,7 +142,7 @@ def _remember(memory: Transitions, step: int, *transition: Any) -> None:
 
 @torch.no_grad()
 def play(critic: Critic, seeds: range, length: float = 0.5) -> list[float]:
-    """Return how long a critic's favourite actions keep the pole up, for each seed.
+    """Return how long a critic's favorite actions keep the pole up, for each seed.
 
     Args:
         critic: of the actions.
@@ -157,13 +157,13 @@ def play(critic: Critic, seeds: range, length: float = 0.5) -> list[float]:
         state, _ = env.reset(seed=seed)
         total, over = 0.0, False
         while not over:
-            state, reward, fallen, out_of_time, _ = env.step(_favourite(critic, state))
+            state, reward, fallen, out_of_time, _ = env.step(_favorite(critic, state))
             total, over = total + float(reward), fallen or out_of_time
         returns.append(total)
     return returns
 
 
-def _favourite(critic: Critic, state: NDArray[np.float32]) -> int:
+def _favorite(critic: Critic, state: NDArray[np.float32]) -> int:
     with torch.no_grad():
         return int(critic(torch.from_numpy(state)[None]).argmax())
 
@@ -195,7 +195,7 @@ def learn_online(
         if target and step % 200 == 0:
             copy.load_state_dict(critic.state_dict())
         by_chance = rng.random() < max(0.05, 1 - 2 * step / steps)
-        action = int(rng.integers(2)) if by_chance else _favourite(critic, state)
+        action = int(rng.integers(2)) if by_chance else _favorite(critic, state)
         following, _, fallen, out_of_time, _ = env.step(action)
         _remember(memory, step, state, action, following, fallen)
         state = env.reset()[0] if fallen or out_of_time else following

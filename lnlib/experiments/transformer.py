@@ -76,7 +76,7 @@ class Residual(nn.Module):
     pre        x + f(N(x))           GPT-2, T5, LLaMA
     output     x + N(f(x))           OLMo 2
     sandwich   x + N'(f(N(x)))       CogView
-    peri       x + N'(f(N(x)))       Gemma 2; embedding normed, too
+    peri       x + N'(f(N(x)))       Gemma 2; here the embedding, too
     deepnorm   N(α x + f(x))         DeepNet, α = (2 · depth)^¼
     zero       x + f(x)              Fixup: no norm, f is 0 at first
     ========== ===================== ===========================
@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
         placement: where the norms stand, see `Residual`.
         width: H, entries of a position.
         heads: of the attention.
-        qk_norm: RMS norm of queries and keys.
+        qk_norm: RMSNorm of queries and keys.
 
     Raises:
         ValueError: if the placement is unknown.
@@ -195,7 +195,7 @@ class LanguageModel(nn.Module):
 
 
 class _ShiftedRMSNorm(nn.RMSNorm):
-    """RMS norm with the bias of the layer norm that it replaces."""
+    """RMSNorm with the bias of the layer norm that it replaces."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__(norm.normalized_shape, norm.eps)
@@ -206,7 +206,7 @@ class _ShiftedRMSNorm(nn.RMSNorm):
 
 
 def to_rms_norm(model: LanguageModel) -> LanguageModel:
-    """Return the same function with RMS norms: whatever writes to the stream is centred.
+    """Return the same function with RMSNorms: whatever writes to the stream is centered.
 
     Exact for placement "pre", where the mean of the stream is read by layer norms alone.
 
