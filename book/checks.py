@@ -110,6 +110,7 @@ def _marks(text: str) -> dict[str, list[Any]]:
         "displayed formulas": [len(DISPLAY_MATH.findall(prose))],
         "directives": re.findall(r"^:::+\{([\w:-]+)\}", text, re.MULTILINE),
         "claims": re.findall(r"^> \*\*([CM]\d+)\*\*", text, re.MULTILINE),
+        "index entries": [text.count("{index}`")],
     }
 
 
@@ -119,6 +120,40 @@ def markdown_differences(de: str, en: str) -> Iterator[str]:
     for name, marks in _marks(de).items():
         if marks != other[name]:
             yield f"{name}: {marks} in German, {other[name]} in English"
+
+
+def reader_strings(page: nbformat.NotebookNode, twin: nbformat.NotebookNode) -> Iterator[str]:
+    """Yield the strings in a page's code that are for readers: those that its twin translates."""
+    for cell, other in zip(page.cells, twin.cells, strict=True):
+        if cell.cell_type == "code":
+            found, translated = _Normalize(), _Normalize()
+            found.visit(_parse(cell.source))
+            translated.visit(_parse(other.source))
+            for kind in ("strings", "templates"):
+                pairs = zip(getattr(found, kind), getattr(translated, kind), strict=True)
+                yield from (
+                    text.replace("\0", " ") for text, twin_text in pairs if text != twin_text
+                )
+
+
+def reading_minutes(page: nbformat.NotebookNode) -> int:
+    """Return how long a page takes to read, to the nearest five minutes.
+
+    150 words a minute, five seconds for a line of code that is shown, half a minute for a
+    displayed formula or a figure.
+    """
+    text = "\n".join(c.source for c in page.cells if c.cell_type == "markdown")
+    prose = FENCE.sub("", text)
+    shown = (
+        c.source
+        for c in page.cells
+        if c.cell_type == "code" and "hide-input" not in c.metadata.get("tags", [])
+    )
+    lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+    figures = sum(image_count(c) for c in page.cells)
+    pauses = prose.count("$$") / 2 + figures
+    minutes = len(WORD.findall(prose)) / 150 + lines / 12 + pauses / 2
+    return max(5, 5 * round(minutes / 5))
 
 
 def image_count(cell: dict[str, Any]) -> int:

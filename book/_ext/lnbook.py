@@ -70,7 +70,7 @@ def link_twin(
     language = app.config.language
     code, name, hint = TWINS[language]
     up = "../" * (page.count("/") + 1)
-    target = page if doctree is not None else "index"
+    target = page if page in app.env.found_docs else "index"
     context["twin"] = None
     if app.config.lnbook_twin:
         context["twin"] = {
