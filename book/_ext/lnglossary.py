@@ -65,22 +65,23 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each term on a page; on the glossary's page, in each definition."""
     for glossary, terms in app.env.lnglossary.items():  # type: ignore[attr-defined]
         entries = [*doctree.findall(nodes.definition_list_item)] if page == glossary else []
+        words, uri = pattern(terms), app.builder.get_relative_uri(page, glossary)
+        targets = {term.casefold(): at for term, at in terms.items()}
         for scope in entries or [doctree]:
             used = set(terms_of(scope).values()) if entries else set()
-            uri = app.builder.get_relative_uri(page, glossary)
-            _link_in(scope, terms, used, uri)
+            _link_in(scope, words, targets, used, uri)
 
 
-def _link_in(scope: nodes.Element, terms: Terms, used: set[str], uri: str) -> None:
-    by_fold = {term.casefold(): at for term, at in terms.items()}
-    words = pattern(terms)
+def _link_in(
+    scope: nodes.Element, words: re.Pattern[str], targets: Terms, used: set[str], uri: str
+) -> None:
     for text in [*scope.findall(nodes.Text)]:
         if not _is_prose(text):
             continue
         parts: list[nodes.Node] = []
         end = 0
         for match in words.finditer(text):
-            at = by_fold[match[1].casefold()]
+            at = targets[match[1].casefold()]
             if at not in used:
                 used.add(at)
                 parts.append(nodes.Text(text[end : match.start()]))
