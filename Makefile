@@ -5,12 +5,15 @@ PYTHON ?= python3
 SITE := .venv/site/bin
 TEST := .venv/test/bin
 SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc')
+CPU_TORCH := https://download.pytorch.org/whl/cpu
 export TQDM_DISABLE = 1
 
-.PHONY: help book pdf test test-site lint notebooks serve address clean
+.PHONY: help install book pdf test units nbval test-site lint notebooks serve address pins clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
+
+install: .venv/site/.installed .venv/test/.installed node_modules/.installed ## install what the others need
 
 book: _build/site/index.html ## build both editions (no torch needed)
 	@echo "Open _build/site/index.html in a browser."
@@ -21,8 +24,12 @@ _build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
 pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
 	$(SITE)/python book/pdf.py
 
-test: lint node_modules/.installed ## check everything: style, types, units, every notebook, links
+test: lint units nbval ## check everything: style, types, units, every notebook, links
+
+units: .venv/test/.installed node_modules/.installed ## test the library, the pages and the links
 	$(TEST)/pytest -n 2 --dist loadfile
+
+nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints
 	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg book -n 2 --dist loadfile
 
 test-site: pdf ## check the built site in a browser (chromium)
@@ -46,13 +53,31 @@ node_modules/.installed: package.json package-lock.json .venv/site/.installed
 	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
+pins: .venv/test/.installed ## write requirements.txt anew from pyproject.toml; UPGRADE=--upgrade for newer versions
+	$(TEST)/uv --no-config pip compile pyproject.toml --universal --all-extras --group test --no-build \
+	  --no-annotate --custom-compile-command "make pins" --quiet --output-file requirements.txt $(UPGRADE)
+
 clean: ## remove what was built, keep the environments
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/site/.installed: EXTRA :=
 .venv/test/.installed: EXTRA := --editable '.[book,parity]'
 .venv/%/.installed: pyproject.toml requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(NEEDS), but there is no $(PYTHON)$(NAME_ANOTHER)"; exit 1; }
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit( \
+	  "$(NEEDS), but $(PYTHON) is %d.%d$(NAME_ANOTHER)" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv/$*
-	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || { echo "$(OFFLINE)"; exit 1; }
+	$(if $(EXTRA),$(torch-without-gpu))
 	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA)
 	touch $@
+
+NEEDS := make needs Python 3.11 to 3.14
+NAME_ANOTHER := : name another, as in make PYTHON=python3.13
+OFFLINE := No package index answers. The first run needs the network, or a pip configuration that names a mirror.
+
+define torch-without-gpu
+if [[ $$(uname) == Linux && ! -e /proc/driver/nvidia ]]; then \
+  .venv/$*/bin/python -m pip install --no-deps --constraint requirements.txt --index-url $(CPU_TORCH) \
+    --timeout 5 --retries 1 torch || echo "No torch for CPUs there: going on with the one for GPUs, 3 GB."; fi
+endef
