@@ -61,9 +61,20 @@ def set_address(url: str, revision: str) -> None:
         write(notebook, path)
 
 
+def set_up(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return the cell that installs what a page needs and imports it."""
+    return next(c for c in notebook.cells if c["id"] == "setup")
+
+
+def installation(notebook: nbformat.NotebookNode) -> str:
+    """Return the beginning of the set-up cell, which is the same on all pages."""
+    head, magic, rest = set_up(notebook).source.partition("%pip")
+    return head + magic + rest.partition("\n")[0]
+
+
 def fill_address(notebook: nbformat.NotebookNode, url: str, revision: str) -> None:
     """Write the repository's address and revision into the set-up cell."""
-    cell = next(c for c in notebook.cells if c["id"] == "setup")
+    cell = set_up(notebook)
     cell.source, count = ADDRESS.subn(lambda m: f'{m[1]}"{url}", "{revision}"', cell.source)
     if count != 1:
         raise ValueError(

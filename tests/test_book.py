@@ -17,6 +17,7 @@ BOOK = notebooks.BOOK
 EDITIONS = notebooks.EDITIONS
 PAGES = {e: {p.stem: p for p in notebooks.pages() if p.parent.name == e} for e in EDITIONS}
 PATHS = notebooks.pages()
+REFERENCE = notebooks.read(PATHS[0])
 KNOWN = set(parse_file(BOOK / "references.bib").entries)
 
 
@@ -74,12 +75,15 @@ class TestNotebook:
         assert not [o for o in outputs if o.output_type == "error"]
         assert not [o.text for o in outputs if o.get("name") == "stderr"]
 
-    def test_starts_with_the_set_up_cell_of_all(self, path):
+    def test_has_one_folded_set_up_cell_that_installs_as_all_do(self, path):
         notebook = notebooks.read(path)
         first = next(c for c in notebook.cells if c.cell_type == "code")
-        reference = notebooks.read(PATHS[0])
-        expected = next(c for c in reference.cells if c["id"] == "setup")
-        assert (first["id"], first.source) == ("setup", expected.source)
+        assert first is notebooks.set_up(notebook)
+        assert notebooks.installation(notebook) == notebooks.installation(REFERENCE)
+        prompt = {"de": "Vorbereitung", "en": "Setup"}[path.parent.name]
+        assert first.metadata.mystnb == {"code_prompt_show": prompt, "code_prompt_hide": prompt}
+        assert first.metadata.tags == ["hide-input", "setup"]
+        assert first.outputs == []  # nothing stands before the first idea
 
     def test_states_its_run_time(self, path):
         label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]

@@ -101,7 +101,7 @@ def installs(shell, monkeypatch):
 def set_up(url):
     notebook = notebooks.read(PAGES[0])
     notebooks.fill_address(notebook, url, "v1.0")
-    return next(c.source for c in notebook.cells if c["id"] == "setup")
+    return notebooks.installation(notebook)
 
 
 def test_set_up_installs_from_the_published_address(shell, installs):
