@@ -18,6 +18,7 @@ EDITIONS = notebooks.EDITIONS
 PAGES = {e: {p.stem: p for p in notebooks.pages() if p.parent.name == e} for e in EDITIONS}
 PATHS = notebooks.pages()
 REFERENCE = notebooks.read(PATHS[0])
+WIDTH = 88  # of code and text on a page; .ruff.toml in each edition holds the code to it
 KNOWN = set(parse_file(BOOK / "references.bib").entries)
 
 
@@ -84,6 +85,12 @@ class TestNotebook:
         assert first.metadata.mystnb == {"code_prompt_show": prompt, "code_prompt_hide": prompt}
         assert first.metadata.tags == ["hide-input", "setup"]
         assert first.outputs == []  # nothing stands before the first idea
+
+    def test_prints_no_wider_than_the_page(self, path):
+        printed = "\n".join(
+            checks.text_outputs(c) for c in notebooks.read(path).cells if c.cell_type == "code"
+        )
+        assert [line for line in printed.splitlines() if len(line) > WIDTH] == []
 
     def test_states_its_run_time(self, path):
         label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]
