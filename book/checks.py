@@ -63,12 +63,14 @@ def _numbers(text: str) -> Counter[str]:
 
 
 def text_outputs(cell: dict[str, Any]) -> str:
-    """Return the text a code cell has printed or displayed."""
-    return "\n".join(
-        o["text"] if o["output_type"] == "stream" else o.get("data", {}).get("text/plain", "")
-        for o in cell["outputs"]
-        if "image/svg+xml" not in o.get("data", {})
-    )
+    """Return the text a code cell has printed or displayed, tables as Markdown."""
+
+    def text(output: dict[str, Any]) -> str:
+        data = output.get("data", {})
+        return str(output.get("text") or data.get("text/markdown") or data.get("text/plain", ""))
+
+    outputs = (o for o in cell["outputs"] if "image/svg+xml" not in o.get("data", {}))
+    return "\n".join(map(text, outputs))
 
 
 def code_differences(de: str, en: str) -> Iterator[str]:

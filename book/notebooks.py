@@ -68,8 +68,8 @@ def set_up(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def installation(notebook: nbformat.NotebookNode) -> str:
     """Return the beginning of the set-up cell, which is the same on all pages."""
-    head, magic, rest = set_up(notebook).source.partition("%pip")
-    return head + magic + rest.partition("\n")[0]
+    source: str = set_up(notebook).source
+    return source[: source.index("\n", source.index("%pip"))]
 
 
 def fill_address(notebook: nbformat.NotebookNode, url: str, revision: str) -> None:

@@ -1,4 +1,4 @@
-"""One look for every figure of the book.
+"""One look for every figure and table of the book.
 
 Figures are SVG on opaque white: readable in any notebook, and the site inverts them in dark mode.
 The palette is Okabe and Ito's, safe for color-blind readers; a method keeps its color everywhere.
@@ -6,9 +6,11 @@ The palette is Okabe and Ito's, safe for color-blind readers; a method keeps its
 Source: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/.
 """
 
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 import matplotlib as mpl
+from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 COLORS = MappingProxyType(
@@ -58,3 +60,16 @@ def use_style() -> None:
         }
     )
     set_matplotlib_formats("svg", bbox_inches="tight", metadata={"Date": None})  # type: ignore[no-untyped-call]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
+    """Return a table that notebooks and pages typeset.
+
+    Example:
+        >>> print(table(["", "found"], [["ε", True]]).data)
+        |  | found |
+        | --- | --- |
+        | ε | True |
+    """
+    lines = (header, ["---"] * len(header), *rows)
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))

@@ -90,7 +90,8 @@ class TestNotebook:
         printed = "\n".join(
             checks.text_outputs(c) for c in notebooks.read(path).cells if c.cell_type == "code"
         )
-        assert [line for line in printed.splitlines() if len(line) > WIDTH] == []
+        wide = (line for line in printed.splitlines() if len(line) > WIDTH)
+        assert [line for line in wide if not line.startswith("| ")] == []  # tables are typeset
 
     def test_states_its_run_time(self, path):
         label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]
