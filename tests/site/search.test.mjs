@@ -1,0 +1,223 @@
+// The search of the built site: what each question finds first, live, by keyboard, from disk as well.
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { pathToFileURL } from "node:url";
+import { gzipSync } from "node:zlib";
+import { chromium } from "playwright-core";
+import { BROWSER, SITE, serve } from "./site.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+// What a reader who asks this wants to read first.
+const FIRST = {
+  en: {
+    epsilon: "1_funktionsprinzip.html#the-soft-threshold",
+    "ε": "1_funktionsprinzip.html#the-soft-threshold",
+    eps: "1_funktionsprinzip.html#the-soft-threshold",
+    gamma: "1_funktionsprinzip.html#and",
+    RMSNorm: "6a_rmsnorm.html",
+    "Pre-LN": "4a_transformer.html#where-does-the-norm-go",
+    "layer normalization backward pass": "1a_rueckwaertspass.html",
+    "batch size": "2a_batchgroesse.html",
+    "batch normalization": "7_verwandte_themen.html#term-batch-normalization",
+    "QK norm": "4a_transformer.html#a-norm-inside-attention",
+    "which norm for my transformer": "4a_transformer.html#a-norm-inside-attention",
+    layer_norm: "3_implementierung.html#two-listings",
+    "half precision": "1b_numerik.html#half-precision",
+    bf16: "1b_numerik.html#half-precision",
+    "weight decay": "7_verwandte_themen.html#term-weight-decay",
+    install: "index.html#how-to-run-it",
+    exercise: "1_funktionsprinzip.html#exercises",
+    C11: "behauptungen.html#ledger-c11",
+    M3: "behauptungen.html#ledger-m03",
+  },
+  de: {
+    epsilon: "1_funktionsprinzip.html#der-weiche-schwellwert",
+    "Rückwärtspass": "1a_rueckwaertspass.html",
+    Rueckwaertspass: "1a_rueckwaertspass.html",
+    "Rückwärtspässe": "1a_rueckwaertspass.html",
+    Jacobi: "1_funktionsprinzip.html#die-ableitung-im-bild",
+    "Übung": "1_funktionsprinzip.html#ubungen",
+    C11: "behauptungen.html#ledger-c11",
+    "Batchgröße": "2a_batchgroesse.html",
+    RMSNorm: "6a_rmsnorm.html",
+    layer_norm: "3_implementierung.html#zwei-listings",
+    "Pre-LN": "4a_transformer.html#wo-steht-die-norm",
+    "QK-Norm": "4a_transformer.html#eine-norm-in-der-attention",
+    Schichtnormalisierung: "7_verwandte_themen.html#term-Layer-Normalization",
+    "ohne Normalisierung": "6e_ohne_normalisierung.html",
+    "halbe Genauigkeit": "1b_numerik.html#halbe-genauigkeit",
+    installieren: "index.html#wie-man-es-ausfuhrt",
+  },
+};
+const MORE = [
+  "a", "the", "der", "norm", "Norm", "normalizat", "Varianz", "variance", "transformer", "Vaswani", "lnlib.RMSNorm",
+  "F.layer_norm", "σ² + ε", "γ and β", "(x − μ)/σ", "dropout", "Keras", "Triton kernel", "GPU", "numericly", "<b>", "\\", "%",
+];
+const TEXT = {
+  en: { none: "Nothing found.", some: /^\d+ results?\b/ },
+  de: { none: "Nichts gefunden.", some: /^\d+ Treffer\b/ },
+};
+const HEAVIEST = 200 * 1024; // bytes of the search's script, compressed
+
+let browser, server;
+
+before(async () => {
+  browser = await chromium.launch(BROWSER);
+  server = await serve(SITE);
+});
+
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+// Open a page; collect what it asks for and what goes wrong.
+async function open(url, options = {}) {
+  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  const problems = [];
+  const requests = [];
+  page.on("console", (m) => m.type() === "error" && problems.push(m.text()));
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("request", (r) => requests.push(r.url()));
+  await page.goto(url);
+  return { page, problems, requests, close: () => context.close() };
+}
+
+// Write a question into the page's field and wait for its answer.
+async function ask(page, query) {
+  await page.fill(".bd-search-container input", query);
+  await page.waitForFunction((q) => (new URLSearchParams(location.search).get("q") ?? "") === q, query);
+  return page.locator(".search-results li a").evaluateAll((links) => links.map((a) => a.getAttribute("href")));
+}
+
+const status = (page) => page.textContent(".search-results [role=status]");
+const ways = (page, within) => page.locator(`${within} a`).evaluateAll((links) => links.map((a) => a.getAttribute("href")));
+
+for (const edition of ["de", "en"]) {
+  describe(`the search, ${edition}`, () => {
+    const text = TEXT[edition];
+
+    for (const base of ["server", "disk"]) {
+      it(`finds first what is looked for, from the ${base}`, async () => {
+        const start = base === "disk" ? pathToFileURL(SITE).href : server.url;
+        const { page, problems, requests, close } = await open(`${start}/${edition}/search.html`);
+        const found = {};
+        for (const query of Object.keys(FIRST[edition])) [found[query]] = await ask(page, query);
+        assert.deepEqual(found, FIRST[edition]);
+        assert.deepEqual(problems, []);
+        assert.deepEqual(requests.filter((url) => !url.startsWith(start)), []);
+        await close();
+      });
+    }
+
+    it("leads to places that exist, with a sentence of the text", async () => {
+      const { page, problems, close } = await open(`${server.url}/${edition}/search.html`);
+      const places = new Set();
+      for (const query of [...Object.keys(FIRST[edition]), ...MORE]) {
+        for (const href of await ask(page, query)) places.add(href);
+        const excerpts = await page.locator(".search-results li p").allTextContents();
+        assert.deepEqual(excerpts.filter((e) => /Show code|Hide code|Code anzeigen|\.ipynb/.test(e)), []);
+      }
+      assert.ok(places.size > 200, `${places.size} places`);
+      const dead = [...places].filter((href) => {
+        const [file, id] = href.split("#");
+        const html = readFileSync(join(SITE, edition, file), "utf8");
+        return id !== undefined && !html.includes(` id="${id}"`);
+      });
+      assert.deepEqual(dead, []);
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    it("leaves out set-up cells and says when there is nothing", async () => {
+      const { page, problems, close } = await open(`${server.url}/${edition}/search.html`);
+      for (const query of ["importlib", "xyzzyqqq"]) {
+        assert.deepEqual(await ask(page, query), [], query);
+        assert.ok((await status(page)).startsWith(text.none), query);
+        assert.deepEqual(await ways(page, "[role=status]"), ["index.html", "genindex.html"]);
+      }
+      assert.deepEqual(await ask(page, ""), []);
+      assert.deepEqual(await ways(page, "[role=status]"), ["index.html", "genindex.html"]);
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    it("answers the address, marks what it found, and is led by keys", async () => {
+      const { page, close } = await open(`${server.url}/${edition}/search.html?q=RMSNorm`);
+      const first = page.locator(".search-results li a").first();
+      await first.waitFor();
+      assert.match(await status(page), text.some);
+      assert.equal(await page.inputValue(".bd-search-container input"), "RMSNorm");
+      assert.equal(await page.locator(".search-results mark").first().textContent(), "RMSNorm");
+      assert.ok(await page.locator(".bd-search-container input").evaluate((e) => e === document.activeElement));
+      await page.keyboard.press("ArrowDown");
+      assert.ok(await first.evaluate((element) => element === document.activeElement));
+      await page.keyboard.press("Enter");
+      await page.waitForURL(`**/${edition}/6a_rmsnorm.html`);
+      await page.goBack();
+      await first.waitFor();
+      await close();
+    });
+
+    it("opens in a dialog, which leads to the page; loads nothing before", async () => {
+      const { page, problems, requests, close } = await open(`${server.url}/${edition}/1b_numerik.html`);
+      const loaded = () => requests.filter((url) => url.includes("book-search")).length;
+      assert.equal(loaded(), 0);
+      await page.keyboard.press("Control+k");
+      await page.keyboard.type("epsilon");
+      await page.locator("dialog .search-results li a").first().waitFor();
+      assert.equal(loaded(), 1);
+      assert.equal((await ways(page, "dialog .search-results"))[0], FIRST[edition].epsilon);
+      await page.keyboard.press("Enter");
+      await page.waitForURL(`**/${edition}/search.html?q=epsilon`);
+      await page.locator(".search-results li a").first().waitFor();
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    it("says without scripts where else to look", async () => {
+      const { page, close } = await open(`${server.url}/${edition}/search.html`, { javaScriptEnabled: false });
+      assert.match(await page.innerText(".bd-search-container noscript"), /JavaScript/);
+      assert.deepEqual(await ways(page, ".bd-search-container noscript"), ["index.html", "genindex.html"]);
+      await close();
+    });
+
+    it("is light", () => {
+      const folder = join(SITE, edition, "_static");
+      const [name, ...others] = readdirSync(folder).filter((file) => file.startsWith("book-search"));
+      assert.deepEqual(others, []);
+      const { length } = gzipSync(readFileSync(join(folder, name)));
+      assert.ok(length <= HEAVIEST, `${length} bytes`);
+    });
+
+    for (const colorScheme of ["light", "dark"]) {
+      it(`is accessible, ${colorScheme}, in one frame, with the sign beside the text`, async () => {
+        const { page, close } = await open(`${server.url}/${edition}/search.html?q=epsilon`, { colorScheme });
+        await page.locator(".search-results li a").first().waitFor();
+        const field = page.locator(".bd-search-container input");
+        const seen = await field.evaluate((input) => {
+          const sign = input.form.querySelector(".fa-magnifying-glass").getBoundingClientRect();
+          const { outlineStyle, paddingLeft } = getComputedStyle(input);
+          const frame = getComputedStyle(input.form);
+          return {
+            frames: [outlineStyle, frame.outlineStyle].filter((style) => style !== "none").length,
+            shadow: frame.boxShadow,
+            free: input.getBoundingClientRect().left + parseFloat(paddingLeft) - sign.right,
+          };
+        });
+        assert.equal(seen.frames, 1);
+        assert.equal(seen.shadow, "none");
+        assert.ok(seen.free > 0, `the sign lies ${-seen.free} px on the text`);
+        await page.evaluate(AXE);
+        const { violations } = await page.evaluate(() => window.axe.run());
+        assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].target}`), []);
+        await close();
+      });
+    }
+  });
+}
