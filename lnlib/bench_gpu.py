@@ -331,7 +331,7 @@ def draw(results: list[Result], operation: str, dtype: str) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(7, 3.2), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(5.8, 3.2), sharey=True)
     colors = {"lnlib": plots.COLORS["LN"], "torch": plots.COLORS["BN"]}
     for axes, passed in zip(panels, ("forward", "backward"), strict=True):
         lines: dict[str, list[tuple[int, float]]] = {}
@@ -347,7 +347,7 @@ def draw(results: list[Result], operation: str, dtype: str) -> Any:
         for name, points in lines.items():
             widths, fractions = zip(*sorted(points), strict=True)
             (line,) = axes.plot(widths, fractions, "o-", color=colors.get(name), ms=3)
-            axes.text(widths[-1], fractions[-1], f" {name}", color=line.get_color(), va="center")
+            plots.name_curve(axes, line, name)
         axes.set(title=passed, xlabel="row length N", ylim=(0, 1.05), xscale="log")
         axes.axhline(1, color=plots.COLORS["muted"], lw=1, ls=":")
     panels[0].set_ylabel("fraction of the copy")
