@@ -63,7 +63,8 @@ def set_address(url: str, revision: str) -> None:
 
 def set_up(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return the cell that installs what a page needs and imports it."""
-    return next(c for c in notebook.cells if c["id"] == "setup")
+    cell: nbformat.NotebookNode = next(c for c in notebook.cells if c["id"] == "setup")
+    return cell
 
 
 def installation(notebook: nbformat.NotebookNode) -> str:
