@@ -21,8 +21,6 @@ METHODS = {
 
 with_eps = pytest.mark.parametrize("eps", EPS)
 with_each_method = pytest.mark.parametrize("method", METHODS)
-# torch scripts its forward derivatives with its own deprecated `torch.jit`
-forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 with_half = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 
 
@@ -94,7 +92,6 @@ def test_values_and_gradients_are_those_of_torch(method, eps):
         assert_close(g, w)
 
 
-@forward_mode
 @with_eps
 @with_each_method
 def test_first_and_second_derivatives_pass_gradcheck(method, eps):
@@ -138,7 +135,6 @@ def test_vmap_is_a_loop(method):
     assert_close(vmap(grad(scalar), randomness="same")(batch), gradients)
 
 
-@forward_mode
 @with_eps
 @with_each_method
 def test_forward_mode_composes(method, eps):
