@@ -91,7 +91,7 @@ def narrow_roots(font: TTFont) -> None:
 
 def formula_glyphs(pages: Iterable[BeautifulSoup]) -> set[int]:
     """Return the code points of all formulas; browsers draw roots, and a lone letter in italics."""
-    shown = "".join(math.get_text() for page in pages for math in page.find_all("math"))
+    shown = "".join(tag.get_text() for page in pages for tag in page.select("math, .symbol"))
     italics = {p for p in ITALICS if unicodedata.normalize("NFKC", chr(p)) in shown}
     return set(map(ord, shown + "√")) | italics
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import temml from "temml";
 
 const formulas = JSON.parse(readFileSync(0, "utf8"));
-const options = { throwOnError: true, trust: false };
+const options = { throwOnError: true, trust: false, wrap: "tex" };
 const rendered = formulas.map(([tex, displayMode]) => {
   try {
     return temml.renderToString(tex, { ...options, displayMode });

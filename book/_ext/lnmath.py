@@ -1,6 +1,11 @@
-"""Formulas as MathML, rendered while the book is built: no script, readable by screen readers."""
+"""Formulas as MathML, rendered while the book is built: no script, readable by screen readers.
+
+Lone letters of the notation, which the sources write as they are (γ, ε), are set like those in
+formulas, and punctuation stays on a formula's line.
+"""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,14 +23,15 @@ PACKAGES = HERE.parent.parent / "node_modules"
 FONT = PACKAGES / "@fontsource/stix-two-math/files/stix-two-math-latin-400-normal.woff2"
 STYLE = PACKAGES / "temml/dist/Temml-STIX2.css"
 KINDS = (nodes.math, nodes.math_block)
+SYMBOL = re.compile(r"(\bd(?=[α-ω])|[α-ωℓ](?![A-Za-z]))")  # dγ; but not the unit μs
+NOT_PROSE = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.citation)
+OPENING = re.compile(r"[^\s\w]*$")
+CLOSING = re.compile(r"[^\s\w]+|\w*")
 
 
 def formula(tag: nodes.Element) -> tuple[str, bool]:
     """Return a formula's TeX and whether it is a block."""
-    tex = tag.astext()
-    if r"\\" in tex and not tag.get("nowrap"):
-        tex = rf"\begin{{split}}{tex}\end{{split}}"
-    return tex, isinstance(tag, nodes.math_block)
+    return tag.astext(), isinstance(tag, nodes.math_block)
 
 
 def render(formulas: list[tuple[str, bool]]) -> dict[tuple[str, bool], str]:
@@ -66,6 +72,41 @@ def visit_block(self: HTML5Translator, tag: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def mark_symbols(app: Sphinx, doctree: nodes.document, page: str = "") -> None:
+    """Mark the lone letters of the notation in prose and headings."""
+    for text in [*doctree.findall(nodes.Text)]:
+        pieces = SYMBOL.split(text)
+        if len(pieces) > 1 and _is_prose(text):
+            marked = [nodes.Text(piece) for piece in pieces]
+            marked[1::2] = [nodes.inline("", s, classes=["symbol"]) for s in pieces[1::2]]
+            text.parent.replace(text, marked)
+
+
+def _is_prose(node: nodes.Node) -> bool:
+    above = node.parent
+    while above and not isinstance(above, NOT_PROSE) and "symbol" not in above.get("classes", ()):
+        above = above.parent
+    return above is None
+
+
+def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Let no line break part a formula from the punctuation that touches it."""
+    for whole in [*doctree.findall(nodes.math)]:
+        while isinstance(whole.parent, nodes.Inline) and len(whole.parent) == 1:
+            whole = whole.parent
+        parent, at = whole.parent, whole.parent.index(whole)
+        opening = closing = ""
+        if at and isinstance(before := parent[at - 1], nodes.Text):
+            opening = OPENING.search(before)[0]
+            parent[at - 1] = nodes.Text(before.removesuffix(opening))
+        if at + 1 < len(parent) and isinstance(after := parent[at + 1], nodes.Text):
+            closing = CLOSING.match(after)[0]
+            parent[at + 1] = nodes.Text(after.removeprefix(closing))
+        if opening or closing:
+            inside = [nodes.Text(opening), whole, nodes.Text(closing)]
+            parent[at] = nodes.inline("", "", *inside, classes=["together"])
+
+
 def copy_style(app: Sphinx, error: Exception | None) -> None:
     """Ship the style of the formulas, and the font that it names."""
     if error is None and app.builder.format == "html":
@@ -77,7 +118,10 @@ def copy_style(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.connect("doctree-read", mark_symbols, priority=100)  # before titles are collected
     app.connect("env-updated", render_all)
+    app.connect("doctree-resolved", mark_symbols, priority=900)  # once references have their text
+    app.connect("doctree-resolved", keep_together, priority=900)
     app.connect("build-finished", copy_style)
     app.add_css_file(STYLE.name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
