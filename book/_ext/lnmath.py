@@ -72,9 +72,19 @@ def visit_block(self: HTML5Translator, tag: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def mark_symbols(app: Sphinx, doctree: nodes.document, page: str = "") -> None:
-    """Mark the lone letters of the notation in prose and headings."""
-    for text in [*doctree.findall(nodes.Text)]:
+def mark_headings(app: Sphinx, doctree: nodes.document) -> None:
+    """Mark lone letters in headings, before the contents are made of them."""
+    for title in doctree.findall(nodes.title):
+        _mark_symbols(title)
+
+
+def mark_text(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Mark all other lone letters, once terms are linked and references have their text."""
+    _mark_symbols(doctree)
+
+
+def _mark_symbols(scope: nodes.Element) -> None:
+    for text in [*scope.findall(nodes.Text)]:
         pieces = SYMBOL.split(text)
         if len(pieces) > 1 and _is_prose(text):
             marked = [nodes.Text(piece) for piece in pieces]
@@ -118,9 +128,9 @@ def copy_style(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
-    app.connect("doctree-read", mark_symbols, priority=100)  # before titles are collected
+    app.connect("doctree-read", mark_headings, priority=100)
     app.connect("env-updated", render_all)
-    app.connect("doctree-resolved", mark_symbols, priority=900)  # once references have their text
+    app.connect("doctree-resolved", mark_text, priority=900)
     app.connect("doctree-resolved", keep_together, priority=900)
     app.connect("build-finished", copy_style)
     app.add_css_file(STYLE.name)
