@@ -6,6 +6,7 @@ language, title and paths only.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 SITE = BUILD / "site"
 FIRST = "de"
+PDF = "layer-normalization-{}.pdf"  # of an edition; beside the editions where the site is published
 TRANSLATIONS: dict[str, dict[str, Any]] = {
     "de": {},
     "en": {
@@ -59,7 +61,10 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
         config["repository"]["url"] = url
     if address := finish.published(config["repository"]["url"]):
         config["sphinx"]["extra_extensions"].append("sphinxext.opengraph")
-        config["sphinx"]["config"]["ogp_site_url"] = f"{address}{edition}/"
+        config["sphinx"]["config"] |= {
+            "ogp_site_url": f"{address}{edition}/",
+            "lnbook_pdf": f"{address}{PDF.format(edition)}",
+        }
     return config
 
 
@@ -74,16 +79,17 @@ def _write_if_changed(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def prepare(edition: str, build_dir: Path = BUILD, url: str | None = None) -> list[str]:
+def prepare(edition: str, url: str | None = None, root: Path = ROOT) -> list[str]:
     """Write an edition's `conf.py`; return the arguments that make Sphinx build the edition."""
-    folder, source = build_dir / "conf" / edition, ROOT / "book" / edition
+    build_dir = root / "_build"
+    folder, source = build_dir / "conf" / edition, root / "book" / edition
     toc = folder / "_toc.yml"
     settings, _ = get_final_config(
-        user_yaml=configuration(edition, url),
+        user_yaml=configuration(edition, url, root),
         cli_config={"external_toc_path": str(toc), "latex_individualpages": False},
         raise_on_invalid=True,
     )
-    _write_if_changed(toc, contents())
+    _write_if_changed(toc, contents(root))
     _write_if_changed(
         folder / "conf.py", "".join(f"{key} = {settings[key]!r}\n" for key in sorted(settings))
     )
@@ -96,26 +102,29 @@ def sphinx_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "book" / "_ext")}
 
 
-def build(
-    editions: list[str], strict: bool = False, build_dir: Path = BUILD, url: str | None = None
-) -> None:
-    """Build editions, side by side, and of them the site."""
-    flags = ["-W", "--keep-going", "-n"] if strict else []
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "--quiet", *flags]
-    commands = [[*command, *prepare(edition, build_dir, url)] for edition in editions]
+def build(editions: list[str], url: str | None = None, root: Path = ROOT) -> None:
+    """Build editions, side by side, and of them the site; warnings are errors.
+
+    Args:
+        editions: `"de"`, `"en"` or both.
+        url: the repository's address, if another one than in `_config.yml`.
+        root: the folder of `_config.yml`; the site is built in its `_build/site`.
+    """
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "--quiet", "-W", "--keep-going", "-n"]
+    commands = [[*command, *prepare(edition, url, root)] for edition in editions]
     run = partial(subprocess.run, check=True, env=sphinx_environment())
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(run, commands))
-    settings = configuration(FIRST, url)
+    build_dir = root / "_build"
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(run, commands))
+    except subprocess.CalledProcessError:
+        shutil.rmtree(build_dir / "doctrees")  # what Sphinx has read it does not warn of again
+        raise
+    settings = configuration(FIRST, url, root)
     address = finish.published(settings["repository"]["url"])
-    finish.finish(
-        build_dir / "html",
-        build_dir / "site",
-        ROOT / "book/choose.html",
-        settings["title"],
-        address,
-    )
-    (build_dir / "site" / ".nojekyll").touch()
+    site = build_dir / "site"
+    finish.finish(build_dir / "html", site, settings["title"], address)
+    (site / ".nojekyll").touch()
 
 
 def serve(edition: str, port: int) -> None:
@@ -129,9 +138,6 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("edition", nargs="*", help="de or en; default: both")
-    parser.add_argument(
-        "--warnings-as-errors", action="store_true", help="and complain about unknown references"
-    )
     parser.add_argument("--serve", type=int, metavar="PORT", help="serve one edition, live")
     options = parser.parse_args()
     editions = options.edition or list(TRANSLATIONS)
@@ -140,7 +146,7 @@ def main() -> None:
     if options.serve:
         serve(editions[0], options.serve)
     else:
-        build(editions, strict=options.warnings_as_errors)
+        build(editions)
         print(f"\nOpen {os.path.relpath(SITE / 'index.html')} in a browser.")
 
 

@@ -7,6 +7,7 @@ engines need once the book has an address.
 """
 
 import base64
+import copy
 import hashlib
 import re
 import shutil
@@ -14,7 +15,7 @@ import subprocess
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 from bs4 import BeautifulSoup
@@ -26,8 +27,15 @@ import search
 
 HERE = Path(__file__).resolve().parent
 UNUSED = shutil.ignore_patterns(
-    ".*", "*.map", "fontawesome.js*", "*webpack-macros.html", "locales", *search.REPLACED
+    ".*",
+    "*.map",
+    "fontawesome.js*",
+    "*webpack-macros.html",
+    "locales",
+    "jupyter_execute",
+    *search.REPLACED,
 )
+INVENTORY = "objects.inv"  # for other books, which link to this one
 STYLES = "link[rel=stylesheet]"
 ITALICS = [*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C), ord("ℎ")]  # Latin and Greek
 ICON = re.compile(r'content:\s*"\\(f[0-9a-f]{3})"')
@@ -108,6 +116,17 @@ def name_parts(page: BeautifulSoup, title: str) -> None:
         tag["role"] = "listitem"
     for tag in page.select(".cell_output:has(img), div.math"):
         tag["tabindex"] = "0"  # what is too wide scrolls in its box
+    for tag in page.select(":is(.exercise, .solution) > .admonition-title"):
+        tag.attrs |= {"role": "heading", "aria-level": str(len(tag.find_parents("section")) + 1)}
+
+
+def skip_to_twin(page: BeautifulSoup) -> None:
+    """Let the second stop of the keyboard be the page in the other language."""
+    twin = copy.copy(page.select_one("a.language-switch"))
+    del twin["class"]
+    landmark = page.new_tag("nav", attrs={"aria-label": twin["title"], "lang": twin["lang"]})
+    landmark.append(twin)
+    page.select_one(".skip-link").append(landmark)
 
 
 def size_images(page: BeautifulSoup, folder: Path) -> None:
@@ -124,9 +143,11 @@ def pixels(length: str) -> int:
     return round(float(length.removesuffix("pt")) * (4 / 3 if length.endswith("pt") else 1))
 
 
-def lighten_code(page: BeautifulSoup) -> None:
-    """Take away half of a page's elements: marks of code that look like their surroundings."""
-    for tag in page.select(".highlight :is(.n, .p, .w)"):
+def lighten(page: BeautifulSoup) -> None:
+    """Take away half of a page's elements: repetitions and marks that one does not see."""
+    for tag in page.select("#jb-print-docs-body"):  # the title and the contents again, for paper
+        tag.decompose()
+    for tag in page.select(".highlight :is(.n, .p, .w)"):  # like the code around them
         tag.unwrap()
 
 
@@ -191,6 +212,18 @@ def locate(page: BeautifulSoup, address: str, twins: dict[str, str]) -> None:
         page.head.append(page.new_tag("link", attrs=attributes))
 
 
+def drop_unreached(site: Path) -> None:
+    """Delete the files that no page, style sheet or script names."""
+    files = [path for path in site.rglob("*") if path.is_file()]
+    texts = [p.read_text(encoding="utf-8") for p in files if p.suffix in {".html", ".css", ".js"}]
+    named = "\n".join(texts)
+    for path in files:
+        alone = path.suffix in {".js", ".txt"}  # scripts name each other without the folder
+        name = path.name if alone else f"{path.parent.name}/{path.name}"
+        if path.suffix != ".html" and path.name != INVENTORY and name not in named:
+            path.unlink()
+
+
 def write_sitemap(site: Path, base: str) -> None:
     """List all pages for search engines."""
     root = ElementTree.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
@@ -201,13 +234,12 @@ def write_sitemap(site: Path, base: str) -> None:
     ElementTree.ElementTree(root).write(site / "sitemap.xml", "utf-8", xml_declaration=True)
 
 
-def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -> None:
+def finish(html: Path, site: Path, title: str, base: str = "") -> None:
     """Write the site.
 
     Args:
         html: what Sphinx wrote, a folder for each edition.
         site: the folder to write, replaced if it exists.
-        entrance: the page that leads to the editions.
         title: the book's name.
         base: the site's address, with a final slash; none as long as it has none.
     """
@@ -236,8 +268,9 @@ def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -
             link = {"rel": "stylesheet", "href": f"_static/{style}"}
             page.head.append(page.new_tag("link", attrs=link))
             name_parts(page, title)
+            skip_to_twin(page)
             size_images(page, folder)
-            lighten_code(page)
+            lighten(page)
             describe(page)
             defer_scripts(page, folder)
             for twin in (e for e in editions if e != edition and name != search.PAGE):
@@ -249,10 +282,18 @@ def finish(html: Path, site: Path, entrance: Path, title: str, base: str = "") -
     for edition, pages in editions.items():
         for name, page in pages.items():
             (site / edition / name).write_text(str(page), encoding="utf-8")
-    front = BeautifulSoup(entrance.read_text(encoding="utf-8"), "html.parser")
+    front, lost = (
+        BeautifulSoup((HERE / name).read_text(encoding="utf-8"), "html.parser")
+        for name in ("choose.html", "404.html")
+    )
+    for tag in lost.find_all("a"):  # the server shows this page at any depth
+        tag["href"] = urljoin(base or "/", tag["href"])
     if base:
         at = {code: f"{base}{code}/index.html" for code in editions}
         locate(front, base, {"x-default": base, **at})
+    for name, page in {"index.html": front, "404.html": lost}.items():
+        restrict(page)
+        (site / name).write_text(str(page), encoding="utf-8")
+    drop_unreached(site)
+    if base:
         write_sitemap(site, base)
-    restrict(front)
-    (site / "index.html").write_text(str(front), encoding="utf-8")

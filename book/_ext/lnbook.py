@@ -1,4 +1,4 @@
-"""The book's Sphinx extension: nothing from other hosts, the twin page, anchors of claims."""
+"""The book's Sphinx extension: nothing from other hosts, the twin page, downloads, claims."""
 
 import hashlib
 import re
@@ -16,15 +16,43 @@ TWINS = {
     "de": ("en", "English", "This page in English"),
     "en": ("de", "Deutsch", "Diese Seite auf Deutsch"),
 }
-GERMAN = {  # what Sphinx's own catalogue lacks
+GERMAN = {  # what the catalogues of Sphinx and of the theme lack
     "Link to this heading": "Link auf diesen Abschnitt",
     "Link to this code": "Link auf diesen Code",
     "Link to this equation": "Link auf diese Formel",
     "Link to this image": "Link auf dieses Bild",
     "Link to this table": "Link auf diese Tabelle",
+    "Skip to main content": "Zum Text springen",
+    "Back to top": "Nach oben",
+    "Color mode": "Farbmodus",
+    "Light": "hell",
+    "Dark": "dunkel",
+    "System Settings": "wie das System",
+    "previous page": "vorige Seite",
+    "next page": "nächste Seite",
+    "Main": "Kapitel",
+    "Toggle primary sidebar": "Kapitel ein- und ausblenden",
+    "Toggle secondary sidebar": "Abschnitte ein- und ausblenden",
+}
+DOWNLOADS = {
+    "de": {
+        "group": "Herunterladen oder drucken",
+        "print": "Drucken",
+        "print_hint": "Diese Seite drucken",
+        "pdf": "Buch als PDF",
+        "pdf_hint": "Alle Seiten in einer Datei",
+    },
+    "en": {
+        "group": "Download or print",
+        "print": "Print",
+        "print_hint": "Print this page",
+        "pdf": "Book as PDF",
+        "pdf_hint": "All pages in one file",
+    },
 }
 REPEATED_IDS = {"exercise-content", "solution-content", "proof-content"}
 CLAIM = re.compile(r"tag_(claim-([CM]\d+))")
+SHOWS = {"de": "Zeigt", "en": "Shows"}
 
 
 class German(NullTranslations):
@@ -50,7 +78,8 @@ def configure(app: Sphinx, config: Config) -> None:
     files = b"".join(p.read_bytes() for p in own if p.suffix != ".pyc")
     config.lnbook_digest = hashlib.sha256(files).hexdigest()  # a change rebuilds all pages
     if config.language == "de":
-        translators["general", "sphinx"].add_fallback(German())
+        for translator in translators.values():
+            translator.add_fallback(German())
 
 
 def drop_thebe(app: Sphinx, config: Config) -> None:
@@ -81,6 +110,36 @@ def link_twin(
         }
 
 
+def offer_downloads(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Call printing by its name, and offer the whole book as a PDF where there is one."""
+    text = DOWNLOADS[app.config.language]
+    for group in (b for b in context["header_buttons"] if b["label"] == "download-buttons"):
+        *_, printing = group["buttons"]
+        group["tooltip"] = text["group"]
+        printing |= {"text": text["print"], "tooltip": text["print_hint"], "icon": "fas fa-print"}
+        if app.config.lnbook_pdf:
+            group["buttons"].append(
+                {
+                    "type": "link",
+                    "url": app.config.lnbook_pdf,
+                    "text": text["pdf"],
+                    "tooltip": text["pdf_hint"],
+                    "icon": "fas fa-file-pdf",
+                    "label": "book-pdf-button",
+                }
+            )
+
+
+def name_symbols(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Head the Greek letters of the index by the small letter: the large ones look Latin."""
+    if entries := context.get("genindexentries"):
+        context["genindexentries"] = [(k if k.isascii() else k.lower(), e) for k, e in entries]
+
+
 def load_widgets(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
@@ -101,6 +160,19 @@ def anchor_claims(app: Sphinx, doctree: nodes.document) -> None:
                 domain.anonlabels[tag.lower()] = (app.env.docname, tag)
 
 
+def label_claims(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Say above a cell that the ledger leads to which claim it shows, with the way back."""
+    labels = app.env.get_domain("std").anonlabels
+    for cell in doctree.findall(nodes.container):
+        label = nodes.paragraph("", SHOWS[app.config.language], classes=["shows"])
+        for claim in (i.removeprefix("claim-") for i in cell["ids"] if i.startswith("claim-")):
+            ledger, entry = labels[f"ledger-{claim.lower()}"]
+            uri = f"{app.builder.get_relative_uri(page, ledger)}#{entry}"
+            label += [nodes.Text(" "), nodes.reference("", claim, refuri=uri, internal=True)]
+        if len(label) > 1:
+            cell.insert(0, label)
+
+
 def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
     """Replace the id that sphinx-exercise and sphinx-proof give to the body of every box."""
     for section in doctree.findall(nodes.section):
@@ -112,13 +184,17 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.setup_extension("lnmath")
     app.add_config_value("lnbook_twin", False, "html", bool)
+    app.add_config_value("lnbook_pdf", "", "html", str)
     app.add_config_value("lnbook_digest", "", "env", str)
     app.connect("config-inited", configure)
     app.connect("config-inited", drop_thebe)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", distinguish_bodies)
+    app.connect("doctree-resolved", label_claims)
     app.connect("html-page-context", link_twin)
+    app.connect("html-page-context", name_symbols)
+    app.connect("html-page-context", offer_downloads, priority=502)  # the theme's come at 501
     app.connect("html-page-context", load_widgets)
     app.add_css_file("custom.css")
-    app.add_js_file("twin.js")
+    app.add_js_file("page.js")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

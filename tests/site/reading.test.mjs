@@ -1,0 +1,263 @@
+// What a reader does with the pages: follow links, read code, figures and claims, print.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { chromium } from "playwright-core";
+import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
+
+const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
+const DESKTOP = { viewport: { width: 1440, height: 900 } };
+const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+const WORDS = {
+  de: {
+    exercise: /^Übung \d+/, solution: /^Lösung zu Übung \d+/, switchTo: "English",
+    mode: { light: "Farbmodus: hell", dark: "Farbmodus: dunkel", auto: "Farbmodus: wie das System" },
+  },
+  en: {
+    exercise: /^Exercise \d+/, solution: /^Solution to Exercise \d+/, switchTo: "Deutsch",
+    mode: { light: "Color mode: Light", dark: "Color mode: Dark", auto: "Color mode: System Settings" },
+  },
+};
+const NAMES = [...PAGES, "de/genindex.html", "en/genindex.html"];
+
+let browser, server;
+
+before(async () => {
+  browser = await chromium.launch(BROWSER);
+  server = await serve(SITE);
+});
+
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+async function open(path, options = {}) {
+  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  await page.goto(`${server.url}/${path}`);
+  return { page, close: () => context.close() };
+}
+
+// The targets of all links to sections, by page; a page's own as well.
+function sectionLinks() {
+  const links = new Map(NAMES.map((name) => [name, new Set()]));
+  for (const name of NAMES) {
+    const html = readFileSync(join(SITE, name), "utf8");
+    for (const [, href] of html.matchAll(/href="([^"]*#[^"]+)"/g)) {
+      const url = new URL(href.replaceAll("&amp;", "&"), `http://site/${name}`);
+      if (url.host === "site") links.get(url.pathname.slice(1))?.add(decodeURIComponent(url.hash.slice(1)));
+    }
+  }
+  return links;
+}
+
+// Click the links to sections of this page; say how far below the top their headings come to stand.
+// A section near the end of the page cannot rise to the top.
+function follow(ids) {
+  const landed = [];
+  for (const id of ids) {
+    const target = document.getElementById(id);
+    const heading = target.matches("section") ? target.querySelector("h1, h2, h3") : target.nextElementSibling;
+    if (!heading?.matches("h1, h2, h3")) continue;
+    const link = document.querySelector(`a[href="#${CSS.escape(id)}"], a[href="#${encodeURIComponent(id)}"]`);
+    if (link) link.click();
+    else location.hash = `#${id}`;
+    const end = scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+    landed.push({ id, top: Math.round(heading.getBoundingClientRect().top), end });
+  }
+  return landed;
+}
+
+const misses = (landed) => landed.filter(({ top, end }) => (end ? top < HEADER - 3 : Math.abs(top - HEADER) > 3));
+
+describe("links to sections", { concurrency: 2 }, () => {
+  for (const look of [DESKTOP, PHONE]) {
+    for (const [name, ids] of sectionLinks()) {
+      it(`${name} at ${look.viewport.width} px`, async () => {
+        const { page, close } = await open(name, look);
+        assert.deepEqual(misses(await page.evaluate(follow, [...ids])), []);
+        await close();
+      });
+    }
+
+    it(`an address with a section, and the way back to it, at ${look.viewport.width} px`, async () => {
+      const { page, close } = await open("en/1_funktionsprinzip.html#where-to-put-the-layer", look);
+      const top = () => page.evaluate(() => document.querySelector("#where-to-put-the-layer").getBoundingClientRect().top);
+      assert.ok(Math.abs((await top()) - HEADER) < 4, `the section begins at ${await top()}`);
+      await page.evaluate(() => scrollBy(0, 300));
+      const left = await top();
+      await page.evaluate(() => document.querySelector('.bd-article a[href^="1b_numerik.html"]').click());
+      await page.waitForURL("**/1b_numerik.html*");
+      await page.goBack();
+      assert.ok(Math.abs((await top()) - left) < 4, `left at ${left}, came back at ${await top()}`);
+      await close();
+    });
+  }
+});
+
+// The colors of a part of the window, as a list of [r, g, b].
+async function colors(page, clip) {
+  const png = (await page.screenshot({ clip })).toString("base64");
+  return page.evaluate(async (png) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${png}`;
+    await image.decode();
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, image.width, image.height);
+    return Array.from({ length: data.length / 4 }, (_, i) => [...data.slice(4 * i, 4 * i + 3)]);
+  }, png);
+}
+
+const differ = (a, b) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
+
+describe("figures in the dark", { concurrency: 2 }, () => {
+  for (const name of PAGES) {
+    it(`${name}: they stand on the page, not on a ground of their own`, async () => {
+      const { page, close } = await open(name, { ...DESKTOP, colorScheme: "dark" });
+      for (const figure of await page.locator(".bd-article img:not(.dark-light)").all()) {
+        await figure.evaluate((image) => image.scrollIntoView({ block: "center" }));
+        await figure.evaluate((image) => (image.loading = "eager") && image.decode());
+        const { x, y } = await figure.boundingBox();
+        const [outside, , , inside] = await colors(page, { x: Math.round(x) - 2, y: Math.ceil(y) + 2, width: 4, height: 1 });
+        assert.ok(differ(outside, inside) <= 2, `${await figure.getAttribute("src")}: ${inside} on ${outside}`);
+      }
+      await close();
+    });
+  }
+});
+
+describe("code", () => {
+  it("88 characters fit on a desktop", async () => {
+    const { page, close } = await open("en/1_funktionsprinzip.html", DESKTOP);
+    const narrow = await page.evaluate(() => {
+      for (const details of document.querySelectorAll(".cell details")) details.open = true;
+      const blocks = [...document.querySelectorAll(".cell_input pre, .cell_output pre")];
+      for (const pre of blocks) pre.textContent = "x".repeat(88);
+      return blocks.map((pre) => pre.scrollWidth - pre.clientWidth).filter((hidden) => hidden > 0);
+    });
+    assert.deepEqual(narrow, []);
+    await close();
+  });
+
+  for (const colorScheme of ["light", "dark"]) {
+    it(`on a phone an edge shows that more is hidden, ${colorScheme}`, async () => {
+      const { page, close } = await open("en/4a_transformer.html", { ...PHONE, colorScheme });
+      for (const selector of [".cell_input pre", ".cell_output pre", ".pst-scrollable-table-container"]) {
+        const boxes = await page.locator(selector, { visible: true }).all();
+        const wide = await Promise.all(boxes.map((box) => box.evaluate((e) => e.scrollWidth > e.clientWidth + 40)));
+        const box = boxes[wide.indexOf(true)];
+        await box.evaluate((element) => element.scrollIntoView({ block: "center" }));
+        const row = selector.endsWith("pre") ? box : box.locator("tbody tr").nth(1);
+        const { y } = await row.boundingBox();
+        const { x, width } = await box.boundingBox();
+        const edge = async () => {
+          const strip = await colors(page, { x: Math.floor(x + width) - 30, y: Math.ceil(y) + 3, width: 29, height: 1 });
+          return differ(strip[0], strip.at(-1));
+        };
+        assert.ok((await edge()) > 20, `${selector}: ${await edge()}`);
+        await box.evaluate((element) => (element.scrollLeft = element.scrollWidth));
+        assert.ok((await edge()) <= 3, `${selector}, at the end: ${await edge()}`);
+      }
+      await close();
+    });
+  }
+
+  it("can be copied by finger and by keyboard", async () => {
+    const opacity = (page) => page.locator(".cell_input .copybtn").nth(1).evaluate((button) => getComputedStyle(button).opacity);
+    const phone = await open("en/1a_rueckwaertspass.html", PHONE);
+    assert.equal(await opacity(phone.page), "1");
+    await phone.close();
+    const { page, close } = await open("en/1a_rueckwaertspass.html", DESKTOP);
+    assert.equal(await opacity(page), "0");
+    await page.locator(".cell_input .copybtn").nth(1).focus();
+    await page.keyboard.press("Shift+Tab");
+    await page.keyboard.press("Tab");
+    await page.waitForFunction(() => getComputedStyle(document.activeElement).opacity === "1");
+    await close();
+  });
+});
+
+for (const [edition, { exercise, solution, switchTo, mode }] of Object.entries(WORDS)) {
+  describe(`${edition}: names and ways`, () => {
+    it("exercises and solutions are headings below their section", async () => {
+      for (const [name, kind, title] of [["1a_rueckwaertspass", ".exercise", exercise], ["loesungen", ".solution", solution]]) {
+        const { page, close } = await open(`${edition}/${name}.html`, DESKTOP);
+        const count = await page.locator(kind).count();
+        assert.ok(count > 3);
+        assert.equal(await page.getByRole("heading", { level: 3, name: title }).count(), count);
+        await close();
+      }
+    });
+
+    it("the other language is the second stop of the keyboard", async () => {
+      const { page, close } = await open(`${edition}/1b_numerik.html`, DESKTOP);
+      for (let stop = 0; stop < 2; stop++) await page.keyboard.press("Tab");
+      const stop = page.locator(":focus");
+      assert.equal(await stop.textContent(), switchTo);
+      assert.equal(await stop.getAttribute("href"), await page.locator("a.language-switch").getAttribute("href"));
+      assert.ok((await stop.boundingBox()).y >= 0);
+      await close();
+    });
+
+    it("the button of the color mode says which one is on", async () => {
+      const { page, close } = await open(`${edition}/1b_numerik.html`, DESKTOP);
+      const names = new Set();
+      for (let press = 0; press < 3; press++) {
+        const button = page.getByRole("button", { name: mode[await page.locator("html").getAttribute("data-mode")] });
+        await button.press("Enter");
+        names.add(await button.count());
+      }
+      assert.deepEqual([...names], [0]);
+      await close();
+    });
+
+    it("the cell of a claim says so and is outlined, below the bar", async () => {
+      for (const look of [DESKTOP, PHONE]) {
+        const { page, close } = await open(`${edition}/behauptungen.html`, look);
+        await page.click('#ledger-c11 a[href$="#claim-C11"]');
+        await page.waitForURL("**/1_funktionsprinzip.html#claim-C11");
+        const label = page.locator(".cell:target > .shows");
+        assert.match(await label.textContent(), /\bC11$/);
+        const bar = await page.locator(".bd-header-article").boundingBox();
+        assert.ok((await label.boundingBox()).y >= bar.y + bar.height);
+        assert.equal(await page.locator(".cell:target").evaluate((cell) => getComputedStyle(cell).outlineStyle), "solid");
+        await label.getByText("C11").click();
+        await page.waitForURL("**/behauptungen.html#ledger-c11");
+        await close();
+      }
+    });
+
+    it("the index fits the narrowest screen", async () => {
+      const { page, close } = await open(`${edition}/genindex.html`, { viewport: { width: 320, height: 640 } });
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+      await close();
+    });
+
+    it("paper shows the title once, all code, no bars; black on white", async () => {
+      const { page, close } = await open(`${edition}/1_funktionsprinzip.html`, { ...DESKTOP, colorScheme: "dark" });
+      await page.emulateMedia({ media: "print", colorScheme: "dark" });
+      await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+      const shown = await page.evaluate(() => {
+        const count = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility()).length;
+        return {
+          titles: count("h1"), bars: count("summary"), widgets: count("[data-widget]"), folded: count("details.hide pre"),
+          furniture: count(".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, #pst-back-to-top"),
+        };
+      });
+      const folded = await page.locator("details.hide pre").count();
+      assert.deepEqual(shown, { titles: 1, bars: 0, widgets: 0, folded, furniture: 0 });
+      const look = () => page.evaluate(() => {
+        const { color } = getComputedStyle(document.querySelector(".bd-article p"));
+        const { filter } = getComputedStyle(document.querySelector(".cell_output img"));
+        return [Math.max(...color.match(/\d+/g)) < 80, filter];
+      });
+      assert.deepEqual(await look(), [true, "none"]);
+      await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+      assert.notDeepEqual(await look(), [true, "none"]);
+      await close();
+    });
+  });
+}
