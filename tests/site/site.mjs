@@ -1,5 +1,5 @@
 // The built site: its pages, a browser's options, a static server on the loopback interface.
-import { createReadStream, readdirSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
@@ -12,6 +12,11 @@ export const BROWSER = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
 };
+export const PATIENCE = 5 * 60 * 1000; // ms: a slow machine is no fault of a page
+if (!existsSync(BROWSER.executablePath)) {
+  console.error(`no Chromium at ${BROWSER.executablePath}: apt-get install chromium, or set CHROMIUM=/path/to/it`);
+  process.exit(1);
+}
 const GENERATED = new Set(["genindex.html", "search.html"]); // by the theme, no text of ours
 export const PAGES = ["de", "en"].flatMap((edition) =>
   readdirSync(join(SITE, edition))

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
-import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
+import { BROWSER, PAGES, PATIENCE, SITE, serve } from "./site.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const WIDTHS = { desktop: 1280, phone: 390 };
+const DEVICES = { desktop: { width: 1280, colorScheme: "light" }, phone: { width: 390, colorScheme: "dark" } };
 const CLAIMS = readFileSync("book/claims.yml", "utf8").match(/^- id:/gm).length;
 
 let browser, server;
@@ -24,9 +24,10 @@ after(async () => {
   server?.close();
 });
 
-// Open a page and collect what went wrong on the way.
-async function open(url, options = {}) {
-  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+// Open a page, in a window of its own or in a given one, and collect what goes wrong.
+async function open(url, options = {}, shared = undefined) {
+  const context = shared ?? (await browser.newContext({ reducedMotion: "reduce", ...options }));
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const problems = [];
   const home = new URL(url);
@@ -40,55 +41,75 @@ async function open(url, options = {}) {
     if (!ours && to.protocol !== "data:") problems.push(`foreign: ${r.url()}`);
   });
   await page.goto(url, { waitUntil: "load" });
-  return { page, problems, close: () => context.close() };
+  return { page, problems, close: () => (shared ? page : context).close() };
 }
 
-// What is far below the window is laid out late; the checks look at all of it.
-function layOutAll() {
-  for (const section of document.querySelectorAll("section")) section.style.contentVisibility = "visible";
+function look() {
+  const { lang, scrollWidth, clientWidth, dataset } = document.documentElement;
+  return {
+    lang,
+    scheme: dataset.theme,
+    sideways: Math.max(scrollWidth - clientWidth, 0),
+    undrawn: [...document.querySelectorAll(".bd-article .math")].filter(
+      (math) => !(math.querySelector("math")?.getBoundingClientRect().width > 1),
+    ).length,
+    broken: document.querySelectorAll("merror, .temml-error").length,
+    blank: [...document.images].filter((image) => image.loading !== "lazy" && !image.naturalWidth).length,
+  };
 }
 
-describe("every page", { concurrency: 2 }, () => {
-  for (const path of PAGES) {
-    for (const [device, width] of Object.entries(WIDTHS)) {
-      for (const colorScheme of ["light", "dark"]) {
-        it(`${path} ${device} ${colorScheme}`, async () => {
-          const viewport = { width, height: 900 };
-          const { page, problems, close } = await open(`${server.url}/${path}`, {
-            viewport, colorScheme, isMobile: device === "phone", hasTouch: device === "phone",
-          });
-          await page.evaluate(layOutAll);
-          assert.deepEqual(problems, []);
-          const seen = await page.evaluate(() => ({
-            lang: document.documentElement.lang,
-            overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-            formulas: document.querySelectorAll(".bd-article .math").length,
-            drawn: [...document.querySelectorAll(".bd-article .math math")].filter((m) => m.getBoundingClientRect().width > 1).length,
-            broken: document.querySelectorAll("merror, .temml-error").length,
-            blank: [...document.images].filter((i) => i.loading !== "lazy" && !i.naturalWidth).length,
-          }));
-          assert.equal(seen.lang, path.slice(0, 2));
-          assert.ok(seen.overflow <= 0, `scrolls sideways by ${seen.overflow} px`);
-          assert.equal(seen.drawn, seen.formulas);
-          assert.equal(seen.broken, 0);
-          assert.equal(seen.blank, 0);
-          await page.evaluate(AXE);
-          const { violations } = await page.evaluate(() => window.axe.run());
-          assert.deepEqual(
-            violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`),
-            [],
-          );
-          await close();
-        });
-      }
+// What axe finds: all of its rules, or those that the colors decide.
+async function violations(page, rules) {
+  const found = await page.evaluate((runOnly) => window.axe.run(runOnly ? { runOnly } : {}), rules);
+  return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
+}
+
+// Change between light and dark, to the end of every transition.
+async function change(page, colorScheme) {
+  await page.emulateMedia({ colorScheme });
+  await page.waitForFunction((scheme) => document.documentElement.dataset.theme === scheme, colorScheme);
+  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+}
+
+const OF_COLOR = ["color-contrast", "link-in-text-block"];
+const OTHER = { light: "dark", dark: "light" };
+
+for (const [device, { width, colorScheme }] of Object.entries(DEVICES)) {
+  describe(`every page, ${device}, first ${colorScheme}`, { concurrency: 2 }, () => {
+    let window;
+    before(async () => {
+      window = await browser.newContext({
+        viewport: { width, height: 900 }, colorScheme, reducedMotion: "reduce",
+        isMobile: device === "phone", hasTouch: device === "phone",
+      });
+    });
+    after(() => window.close());
+
+    for (const path of PAGES) {
+      it(path, async () => {
+        const { page, problems, close } = await open(`${server.url}/${path}`, {}, window);
+        await page.evaluate(AXE);
+        const good = { lang: path.slice(0, 2), sideways: 0, undrawn: 0, broken: 0, blank: 0 };
+        assert.deepEqual(await page.evaluate(look), { ...good, scheme: colorScheme });
+        assert.deepEqual(await violations(page), []);
+        await change(page, OTHER[colorScheme]);
+        assert.deepEqual(await page.evaluate(look), { ...good, scheme: OTHER[colorScheme] });
+        assert.deepEqual(await violations(page, OF_COLOR), []);
+        assert.deepEqual(problems, []);
+        await close();
+      });
     }
-  }
-});
+  });
+}
 
-describe("the book as a whole", { concurrency: 2 }, () => {
+describe("from disk, with formulas", { concurrency: 2 }, () => {
+  let window;
+  before(async () => (window = await browser.newContext()));
+  after(() => window.close());
+
   for (const path of PAGES) {
-    it(`${path} opens from disk, with formulas`, async () => {
-      const { page, problems, close } = await open(pathToFileURL(join(SITE, path)).href);
+    it(path, async () => {
+      const { page, problems, close } = await open(pathToFileURL(join(SITE, path)).href, {}, window);
       assert.deepEqual(problems, []);
       const [formulas, drawn] = await page.evaluate(() =>
         [".math", ".math math"].map((s) => document.querySelectorAll(s).length),
@@ -97,7 +118,9 @@ describe("the book as a whole", { concurrency: 2 }, () => {
       await close();
     });
   }
+});
 
+describe("the book as a whole", { concurrency: 2 }, () => {
   for (const [locale, edition] of [["de-AT", "de"], ["en-GB", "en"], ["fr-FR", "en"]]) {
     it(`the root page sends a reader with ${locale} to ${edition}`, async () => {
       const { page, close } = await open(`${server.url}/`, { locale });
