@@ -26,7 +26,7 @@ pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
 
 test: lint units nbval ## check everything: style, types, units, every notebook, links
 
-units: .venv/test/.installed node_modules/.installed ## test the library, the pages and the links
+units: .venv/test/.installed _build/site/index.html ## test the library, the pages and the links
 	$(TEST)/pytest -n 2 --dist loadfile
 
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints

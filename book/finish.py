@@ -114,6 +114,9 @@ def name_parts(page: BeautifulSoup, title: str) -> None:
         tag.attrs |= {"role": "complementary", "aria-label": title}
     for tag in page.select(".citation-list > .citation"):
         tag["role"] = "listitem"
+    for tag in page.select("th"):
+        if not tag.get_text(strip=True):
+            tag.name = "td"  # the corner of a table heads nothing
     for tag in page.select(".cell_output:has(img), div.math"):
         tag["tabindex"] = "0"  # what is too wide scrolls in its box
     for tag in page.select(":is(.exercise, .solution) > .admonition-title"):
