@@ -1,27 +1,15 @@
 // Formulas on every page: seen whole, well spaced, with their punctuation, in one typeface.
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
-import { chromium } from "playwright-core";
-import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
+import { describe, it } from "node:test";
+import { PAGES, start } from "./site.mjs";
 
 const WIDTHS = [320, 390, 768, 1440];
 const PHONE = 390; // from this width on, no formula needs scrolling, no punctuation stands alone
 
-let browser, server;
-
-before(async () => {
-  browser = await chromium.launch(BROWSER);
-  server = await serve(SITE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+const site = start();
 
 // What is wrong with a page's formulas; runs in the page.
 function examine() {
-  for (const section of document.querySelectorAll("section")) section.style.contentVisibility = "visible";
   const BLOCK = "p, li, td, th, dt, dd, figcaption, h1, h2, h3, h4";
   const NOT_PROSE = "math, .symbol, pre, code, svg, script, style, .citation, .widget";
   const name = (element) => element.textContent.trim().slice(0, 60);
@@ -88,10 +76,9 @@ describe("formulas", { concurrency: 2 }, () => {
   for (const path of PAGES) {
     it(path, async () => {
       for (const width of WIDTHS) {
-        const page = await browser.newPage({ viewport: { width, height: 900 } });
-        await page.goto(`${server.url}/${path}`);
+        const { page, close } = await site.open(`${site.url}/${path}`, { viewport: { width, height: 900 } });
         const { wide, parted, ...faults } = await page.evaluate(examine);
-        await page.close();
+        await close();
         if (width >= PHONE) Object.assign(faults, { wide, parted });
         for (const [fault, found] of Object.entries(faults)) assert.deepEqual(found, [], `${fault} at ${width} px`);
       }
@@ -99,8 +86,7 @@ describe("formulas", { concurrency: 2 }, () => {
   }
 
   it("a letter looks alike in the text and in a formula", async () => {
-    const page = await browser.newPage();
-    await page.goto(`${server.url}/en/1a_rueckwaertspass.html`);
+    const { page, close } = await site.open(`${site.url}/en/1a_rueckwaertspass.html`);
     await page.evaluate(() => document.fonts.ready);
     const [text, formula] = await page.evaluate(() =>
       [".bd-article p > .symbol", ".bd-article p math mi"].map((selector) => {
@@ -109,6 +95,6 @@ describe("formulas", { concurrency: 2 }, () => {
       }),
     );
     assert.ok(Math.abs(text - formula) < 0.1, `${text} and ${formula} px wide`);
-    await page.close();
+    await close();
   });
 });

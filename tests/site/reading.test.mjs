@@ -2,9 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
-import { chromium } from "playwright-core";
-import { BROWSER, PAGES, SITE, serve } from "./site.mjs";
+import { describe, it } from "node:test";
+import { PAGES, SITE, start } from "./site.mjs";
 
 const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
 const DESKTOP = { viewport: { width: 1440, height: 900 } };
@@ -21,24 +20,9 @@ const WORDS = {
 };
 const NAMES = [...PAGES, "de/genindex.html", "en/genindex.html"];
 
-let browser, server;
+const site = start();
 
-before(async () => {
-  browser = await chromium.launch(BROWSER);
-  server = await serve(SITE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
-
-async function open(path, options = {}) {
-  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
-  const page = await context.newPage();
-  await page.goto(`${server.url}/${path}`);
-  return { page, close: () => context.close() };
-}
+const open = (path, options) => site.open(`${site.url}/${path}`, options);
 
 // The targets of all links to sections, by page; a page's own as well.
 function sectionLinks() {

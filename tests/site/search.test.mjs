@@ -1,15 +1,12 @@
 // The search of the built site: what each question finds first, live, by keyboard, from disk as well.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
-import { chromium } from "playwright-core";
-import { BROWSER, SITE, serve } from "./site.mjs";
+import { SITE, start, violations } from "./site.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 // What a reader who asks this wants to read first.
 const FIRST = {
@@ -63,30 +60,7 @@ const TEXT = {
 };
 const HEAVIEST = 200 * 1024; // bytes of the search's script, compressed
 
-let browser, server;
-
-before(async () => {
-  browser = await chromium.launch(BROWSER);
-  server = await serve(SITE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
-
-// Open a page; collect what it asks for and what goes wrong.
-async function open(url, options = {}) {
-  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
-  const page = await context.newPage();
-  const problems = [];
-  const requests = [];
-  page.on("console", (m) => m.type() === "error" && problems.push(m.text()));
-  page.on("pageerror", (error) => problems.push(error.message));
-  page.on("request", (r) => requests.push(r.url()));
-  await page.goto(url);
-  return { page, problems, requests, close: () => context.close() };
-}
+const site = start();
 
 // Write a question into the page's field and wait for its answer.
 async function ask(page, query) {
@@ -104,8 +78,8 @@ for (const edition of ["de", "en"]) {
 
     for (const base of ["server", "disk"]) {
       it(`finds first what is looked for, from the ${base}`, async () => {
-        const start = base === "disk" ? pathToFileURL(SITE).href : server.url;
-        const { page, problems, requests, close } = await open(`${start}/${edition}/search.html`);
+        const start = base === "disk" ? pathToFileURL(SITE).href : site.url;
+        const { page, problems, requests, close } = await site.open(`${start}/${edition}/search.html`);
         const found = {};
         for (const query of Object.keys(FIRST[edition])) [found[query]] = await ask(page, query);
         assert.deepEqual(found, FIRST[edition]);
@@ -116,7 +90,7 @@ for (const edition of ["de", "en"]) {
     }
 
     it("leads to places that exist, with a sentence of the text", async () => {
-      const { page, problems, close } = await open(`${server.url}/${edition}/search.html`);
+      const { page, problems, close } = await site.open(`${site.url}/${edition}/search.html`);
       const places = new Set();
       for (const query of [...Object.keys(FIRST[edition]), ...MORE]) {
         for (const href of await ask(page, query)) places.add(href);
@@ -135,7 +109,7 @@ for (const edition of ["de", "en"]) {
     });
 
     it("leaves out set-up cells and says when there is nothing", async () => {
-      const { page, problems, close } = await open(`${server.url}/${edition}/search.html`);
+      const { page, problems, close } = await site.open(`${site.url}/${edition}/search.html`);
       for (const query of ["importlib", "xyzzyqqq"]) {
         assert.deepEqual(await ask(page, query), [], query);
         assert.ok((await status(page)).startsWith(text.none), query);
@@ -148,7 +122,7 @@ for (const edition of ["de", "en"]) {
     });
 
     it("answers the address, marks what it found, and is led by keys", async () => {
-      const { page, close } = await open(`${server.url}/${edition}/search.html?q=RMSNorm`);
+      const { page, close } = await site.open(`${site.url}/${edition}/search.html?q=RMSNorm`);
       const first = page.locator(".search-results li a").first();
       await first.waitFor();
       assert.match(await status(page), text.some);
@@ -165,7 +139,7 @@ for (const edition of ["de", "en"]) {
     });
 
     it("opens in a dialog, which leads to the page; loads nothing before", async () => {
-      const { page, problems, requests, close } = await open(`${server.url}/${edition}/1b_numerik.html`);
+      const { page, problems, requests, close } = await site.open(`${site.url}/${edition}/1b_numerik.html`);
       const loaded = () => requests.filter((url) => url.includes("book-search")).length;
       assert.equal(loaded(), 0);
       await page.keyboard.press("Control+k");
@@ -181,7 +155,7 @@ for (const edition of ["de", "en"]) {
     });
 
     it("says without scripts where else to look", async () => {
-      const { page, close } = await open(`${server.url}/${edition}/search.html`, { javaScriptEnabled: false });
+      const { page, close } = await site.open(`${site.url}/${edition}/search.html`, { javaScriptEnabled: false });
       assert.match(await page.innerText(".bd-search-container noscript"), /JavaScript/);
       assert.deepEqual(await ways(page, ".bd-search-container noscript"), ["index.html", "genindex.html"]);
       await close();
@@ -197,7 +171,7 @@ for (const edition of ["de", "en"]) {
 
     for (const colorScheme of ["light", "dark"]) {
       it(`is accessible, ${colorScheme}, in one frame, with the sign beside the text`, async () => {
-        const { page, close } = await open(`${server.url}/${edition}/search.html?q=epsilon`, { colorScheme });
+        const { page, close } = await site.open(`${site.url}/${edition}/search.html?q=epsilon`, { colorScheme });
         await page.locator(".search-results li a").first().waitFor();
         const field = page.locator(".bd-search-container input");
         const seen = await field.evaluate((input) => {
@@ -213,9 +187,7 @@ for (const edition of ["de", "en"]) {
         assert.equal(seen.frames, 1);
         assert.equal(seen.shadow, "none");
         assert.ok(seen.free > 0, `the sign lies ${-seen.free} px on the text`);
-        await page.evaluate(AXE);
-        const { violations } = await page.evaluate(() => window.axe.run());
-        assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].target}`), []);
+        assert.deepEqual(await violations(page), []);
         await close();
       });
     }

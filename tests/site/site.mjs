@@ -1,14 +1,17 @@
-// The built site: its pages, a browser's options, a static server on the loopback interface.
-import { createReadStream, existsSync, readdirSync } from "node:fs";
+// The built site: its pages, a browser that opens them, a static server on the loopback interface.
+import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { dirname, extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createGzip } from "node:zlib";
+import { chromium } from "playwright-core";
 
 export const SITE = join(dirname(fileURLToPath(import.meta.url)), "../../_build/site");
-export const BROWSER = {
+const BROWSER = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
 };
@@ -31,8 +34,55 @@ const TYPES = {
 };
 const PACKED = new Set([".png", ".woff2"]);
 
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+// For the tests of a file: a server of the site, a browser, and open, which opens a page in a window of
+// its own or in a given one and collects what it asks for and what goes wrong.
+export function start(...options) {
+  const site = { open };
+  before(async () => {
+    site.browser = await chromium.launch({ ...BROWSER, args: [...BROWSER.args, ...options] });
+    site.server = await serve(SITE);
+    site.url = site.server.url;
+  });
+  after(async () => {
+    await site.browser?.close();
+    site.server?.close();
+  });
+
+  async function open(url, options = {}, shared = undefined) {
+    const context = shared ?? (await site.browser.newContext({ reducedMotion: "reduce", ...options }));
+    context.setDefaultTimeout(PATIENCE);
+    const page = await context.newPage();
+    const problems = [];
+    const requests = [];
+    const home = new URL(url);
+    page.on("console", (m) => m.type() === "error" && problems.push(`console: ${m.text()}`));
+    page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
+    page.on("requestfailed", (r) => problems.push(`failed: ${r.url()} ${r.failure().errorText}`));
+    page.on("response", (r) => r.status() >= 400 && problems.push(`${r.status()}: ${r.url()}`));
+    page.on("request", (r) => {
+      requests.push(r.url());
+      const to = new URL(r.url());
+      const ours = to.protocol === home.protocol && to.host === home.host;
+      if (!ours && to.protocol !== "data:") problems.push(`foreign: ${r.url()}`);
+    });
+    await page.goto(url, { waitUntil: "load" });
+    return { page, problems, requests, close: () => (shared ? page : context).close() };
+  }
+
+  return site;
+}
+
+// What axe finds: all of its rules, or some.
+export async function violations(page, rules) {
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
+  const found = await page.evaluate((runOnly) => window.axe.run(runOnly ? { runOnly } : {}), rules);
+  return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
+}
+
 // Serve a folder, compressed, on a free port.
-export async function serve(root) {
+async function serve(root) {
   const server = createServer(async (request, response) => {
     let file = join(root, normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)));
     if (file.endsWith("/")) file += "index.html";

@@ -1,48 +1,15 @@
 // The built site in a real browser: every page, both editions, phone and desktop, light and dark.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
-import { BROWSER, PAGES, PATIENCE, SITE, serve } from "./site.mjs";
+import { PAGES, SITE, start, violations } from "./site.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DEVICES = { desktop: { width: 1280, colorScheme: "light" }, phone: { width: 390, colorScheme: "dark" } };
 const CLAIMS = readFileSync("book/claims.yml", "utf8").match(/^- id:/gm).length;
 
-let browser, server;
-
-before(async () => {
-  browser = await chromium.launch(BROWSER);
-  server = await serve(SITE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
-
-// Open a page, in a window of its own or in a given one, and collect what goes wrong.
-async function open(url, options = {}, shared = undefined) {
-  const context = shared ?? (await browser.newContext({ reducedMotion: "reduce", ...options }));
-  context.setDefaultTimeout(PATIENCE);
-  const page = await context.newPage();
-  const problems = [];
-  const home = new URL(url);
-  page.on("console", (m) => m.type() === "error" && problems.push(`console: ${m.text()}`));
-  page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
-  page.on("requestfailed", (r) => problems.push(`failed: ${r.url()} ${r.failure().errorText}`));
-  page.on("response", (r) => r.status() >= 400 && problems.push(`${r.status()}: ${r.url()}`));
-  page.on("request", (r) => {
-    const to = new URL(r.url());
-    const ours = to.protocol === home.protocol && to.host === home.host;
-    if (!ours && to.protocol !== "data:") problems.push(`foreign: ${r.url()}`);
-  });
-  await page.goto(url, { waitUntil: "load" });
-  return { page, problems, close: () => (shared ? page : context).close() };
-}
+const site = start();
 
 function look() {
   const { lang, scrollWidth, clientWidth, dataset } = document.documentElement;
@@ -56,12 +23,6 @@ function look() {
     broken: document.querySelectorAll("merror, .temml-error").length,
     blank: [...document.images].filter((image) => image.loading !== "lazy" && !image.naturalWidth).length,
   };
-}
-
-// What axe finds: all of its rules, or those that the colors decide.
-async function violations(page, rules) {
-  const found = await page.evaluate((runOnly) => window.axe.run(runOnly ? { runOnly } : {}), rules);
-  return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
 }
 
 // Change between light and dark, to the end of every transition.
@@ -78,7 +39,7 @@ for (const [device, { width, colorScheme }] of Object.entries(DEVICES)) {
   describe(`every page, ${device}, first ${colorScheme}`, { concurrency: 2 }, () => {
     let window;
     before(async () => {
-      window = await browser.newContext({
+      window = await site.browser.newContext({
         viewport: { width, height: 900 }, colorScheme, reducedMotion: "reduce",
         isMobile: device === "phone", hasTouch: device === "phone",
       });
@@ -87,8 +48,7 @@ for (const [device, { width, colorScheme }] of Object.entries(DEVICES)) {
 
     for (const path of PAGES) {
       it(path, async () => {
-        const { page, problems, close } = await open(`${server.url}/${path}`, {}, window);
-        await page.evaluate(AXE);
+        const { page, problems, close } = await site.open(`${site.url}/${path}`, {}, window);
         const good = { lang: path.slice(0, 2), sideways: 0, undrawn: 0, broken: 0, blank: 0 };
         assert.deepEqual(await page.evaluate(look), { ...good, scheme: colorScheme });
         assert.deepEqual(await violations(page), []);
@@ -104,12 +64,12 @@ for (const [device, { width, colorScheme }] of Object.entries(DEVICES)) {
 
 describe("from disk, with formulas", { concurrency: 2 }, () => {
   let window;
-  before(async () => (window = await browser.newContext()));
+  before(async () => (window = await site.browser.newContext()));
   after(() => window.close());
 
   for (const path of PAGES) {
     it(path, async () => {
-      const { page, problems, close } = await open(pathToFileURL(join(SITE, path)).href, {}, window);
+      const { page, problems, close } = await site.open(pathToFileURL(join(SITE, path)).href, {}, window);
       assert.deepEqual(problems, []);
       const [formulas, drawn] = await page.evaluate(() =>
         [".math", ".math math"].map((s) => document.querySelectorAll(s).length),
@@ -123,7 +83,7 @@ describe("from disk, with formulas", { concurrency: 2 }, () => {
 describe("the book as a whole", { concurrency: 2 }, () => {
   for (const [locale, edition] of [["de-AT", "de"], ["en-GB", "en"], ["fr-FR", "en"]]) {
     it(`the root page sends a reader with ${locale} to ${edition}`, async () => {
-      const { page, close } = await open(`${server.url}/`, { locale });
+      const { page, close } = await site.open(`${site.url}/`, { locale });
       await page.waitForURL(`**/${edition}/**`);
       await close();
     });
@@ -132,8 +92,8 @@ describe("the book as a whole", { concurrency: 2 }, () => {
   for (const [edition, twin] of [["de", "en"], ["en", "de"]]) {
     it(`${edition}: the switch leads to the twin and back, without scripts too`, async () => {
       for (const javaScriptEnabled of [true, false]) {
-        const start = `${server.url}/${edition}/1b_numerik.html`;
-        const { page, close } = await open(start, { javaScriptEnabled }).catch(() => ({}));
+        const start = `${site.url}/${edition}/1b_numerik.html`;
+        const { page, close } = await site.open(start, { javaScriptEnabled }).catch(() => ({}));
         await page.click("a.language-switch");
         await page.waitForURL(`**/${twin}/1b_numerik.html`);
         await page.click("a.language-switch");
@@ -143,10 +103,10 @@ describe("the book as a whole", { concurrency: 2 }, () => {
     });
 
     it(`${edition}: the switch leads to the same section`, async () => {
-      const { page, close } = await open(`${server.url}/${edition}/1b_numerik.html`);
+      const { page, close } = await site.open(`${site.url}/${edition}/1b_numerik.html`);
       const sections = page.locator("section section[data-twin]");
       for (const index of [1, (await sections.count()) - 1]) {
-        await page.goto(`${server.url}/${edition}/1b_numerik.html`);
+        await page.goto(`${site.url}/${edition}/1b_numerik.html`);
         await page.goto(`${page.url()}#${await sections.nth(index).getAttribute("id")}`);
         const expected = await sections.nth(index).getAttribute("data-twin");
         const at = await page.locator("a.language-switch").boundingBox();
@@ -159,7 +119,7 @@ describe("the book as a whole", { concurrency: 2 }, () => {
     });
 
     it(`${edition}: the ledger shows what is asked for, without scripts`, async () => {
-      const { page, close } = await open(`${server.url}/${edition}/behauptungen.html`, { javaScriptEnabled: false });
+      const { page, close } = await site.open(`${site.url}/${edition}/behauptungen.html`, { javaScriptEnabled: false });
       const claims = page.locator(".ledger .claim");
       const count = (filter = "") => page.locator(`.ledger .claim${filter}:visible`).count();
       assert.equal(await claims.count(), CLAIMS);
@@ -184,7 +144,7 @@ describe("the book as a whole", { concurrency: 2 }, () => {
     });
 
     it(`${edition}: the ledger leads to the very cell, and the quotation back`, async () => {
-      const { page, close } = await open(`${server.url}/${edition}/behauptungen.html`);
+      const { page, close } = await site.open(`${site.url}/${edition}/behauptungen.html`);
       for (const [name, target] of [["quote-c13", "blockquote"], ["claim-C13", ".cell"]]) {
         await page.click(`#ledger-c13 a[href$="#${name}"]`);
         await page.waitForURL(`**/1_funktionsprinzip.html#${name}`);
@@ -200,7 +160,7 @@ describe("the book as a whole", { concurrency: 2 }, () => {
 
 describe("by keyboard", () => {
   it("the first stop skips to the text, every stop is visible", async () => {
-    const { page, close } = await open(`${server.url}/en/1b_numerik.html`, {
+    const { page, close } = await site.open(`${site.url}/en/1b_numerik.html`, {
       viewport: { width: 1280, height: 900 },
     });
     const seen = new Set();
@@ -225,7 +185,7 @@ describe("by keyboard", () => {
   });
 
   it("hidden code opens and the theme changes", async () => {
-    const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
+    const { page, close } = await site.open(`${site.url}/en/1b_numerik.html`);
     const details = page.locator("details.hide").first();
     await details.locator("summary").focus();
     await page.keyboard.press("Enter");
@@ -241,7 +201,7 @@ describe("by keyboard", () => {
 
 describe("drawings that move", () => {
   it("the sphere: x̂ stays on the circle, ε draws it inwards; mouse and keyboard", async () => {
-    const { page, problems, close } = await open(`${server.url}/en/1_funktionsprinzip.html`);
+    const { page, problems, close } = await site.open(`${site.url}/en/1_funktionsprinzip.html`);
     const widget = page.locator("[data-widget=sphere]");
     const read = async (name) => {
       const text = await widget.locator(".result").textContent();
@@ -271,7 +231,7 @@ describe("drawings that move", () => {
 });
 
 it("the axes: who shares a mean, by method, data and chosen value", async () => {
-  const { page, problems, close } = await open(`${server.url}/en/1_funktionsprinzip.html`);
+  const { page, problems, close } = await site.open(`${site.url}/en/1_funktionsprinzip.html`);
   const widget = page.locator("[data-widget=axes]");
   const [N, C, P] = [3, 4, 6];
   const groups = {
@@ -296,7 +256,7 @@ it("the axes: who shares a mean, by method, data and chosen value", async () => 
 });
 
 it("with reduced motion nothing moves by itself", async () => {
-  const { page, close } = await open(`${server.url}/en/1b_numerik.html`);
+  const { page, close } = await site.open(`${site.url}/en/1b_numerik.html`);
   const moving = await page.evaluate(() =>
     [document.documentElement, ...document.querySelectorAll("*")].filter((element) => {
       const { animationName, animationDuration, scrollBehavior } = getComputedStyle(element);

@@ -1,8 +1,7 @@
 // What a page costs the browser, compared with a light page that has neither styles nor scripts.
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
-import { chromium } from "playwright-core";
-import { BROWSER, PATIENCE, SITE, serve } from "./site.mjs";
+import { describe, it } from "node:test";
+import { PATIENCE, start } from "./site.mjs";
 
 const BARE = "en/genindex.html";
 const FACTORS = { // how many times the bare page's processor time is too much
@@ -13,28 +12,18 @@ const FACTORS = { // how many times the bare page's processor time is too much
 };
 const SHIFT = 0.1; // what https://web.dev/articles/cls calls good
 
-let browser, server;
-
-before(async () => {
-  browser = await chromium.launch(BROWSER);
-  server = await serve(SITE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+const site = start();
 
 // Load a page on a phone, with nothing in the cache; return the processor time of its main thread,
 // which does not depend on what else the machine does, and how far its content moved meanwhile.
 async function load(path, bare = false) {
-  const context = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true });
+  const context = await site.browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true });
   context.setDefaultTimeout(PATIENCE);
   if (bare) await context.route(/\.(css|js)(\?|$)/, (route) => route.abort());
   const page = await context.newPage();
   const client = await context.newCDPSession(page);
   await client.send("Performance.enable", { timeDomain: "threadTicks" });
-  await page.goto(`${server.url}/${path}`, { waitUntil: "networkidle" });
+  await page.goto(`${site.url}/${path}`, { waitUntil: "networkidle" });
   const shift = await page.evaluate(() => new Promise((resolve) => {
     let sum = 0;
     new PerformanceObserver((list) => {
