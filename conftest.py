@@ -11,8 +11,9 @@ pytest_plugins = ["pytester"]
 collect_ignore = []
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the processors
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers, and what they start, share the processors
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 if importlib.util.find_spec("triton") is None:  # it exists for Linux only
     collect_ignore += ["lnlib/kernels.py", "lnlib/machine_code.py", "lnlib/traffic.py"]
 IMPORTS = re.compile(r"^(import|from) ", re.MULTILINE)
