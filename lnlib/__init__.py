@@ -1,7 +1,13 @@
 """Layer normalization and its relatives, written to be read.
 
-`lnlib.reference` is NumPy alone; `lnlib.functional` and the modules below need torch and are
-imported on first use.
+The classes below are those of `torch.nn`; everything else is in rooms, imported on first use:
+
+- `layout`: which axes share a mean; `checks`: what is said of wrong arguments
+- `reference`: NumPy alone, forward and backward
+- `functional`, `formula`, `modules`: the same in torch; `variants`, `recurrent`: what came after
+- `kernels`: as fast as the device allows, and what examines them
+- `distributed`, `parity`: over several processes; other libraries' conventions
+- `experiments`, `provenance`, `pages`: the book's laboratory, and what its pages import
 """
 
 from importlib import import_module
@@ -21,6 +27,23 @@ __all__ = [
     "RMSNorm",
 ]
 
+ROOMS = (
+    "checks",
+    "distributed",
+    "experiments",
+    "formula",
+    "functional",
+    "kernels",
+    "layout",
+    "modules",
+    "pages",
+    "parity",
+    "provenance",
+    "recurrent",
+    "reference",
+    "variants",
+)
+
 if TYPE_CHECKING:
     from lnlib.modules import (
         BatchNorm1d,
@@ -36,10 +59,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return import_module(f"lnlib.{name}")
     if name in __all__:
         return getattr(import_module("lnlib.modules"), name)
     raise AttributeError(f"module 'lnlib' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*__all__, *ROOMS, "__version__"]

@@ -13,13 +13,13 @@ Example:
     tensor([[-1.2250,  0.0000,  1.2250]])
 """
 
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
-from lnlib import functional
-from lnlib import layout as lay
-from lnlib.layout import NormalizedShape
+from lnlib import checks, functional
+from lnlib.checks import NormalizedShape
 
 
 class LayerNorm(nn.LayerNorm):
@@ -43,8 +43,8 @@ class LayerNorm(nn.LayerNorm):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        shape = lay.check_normalized_shape(normalized_shape)
-        lay.check_eps(eps)
+        shape = checks.normalized_shape(normalized_shape)
+        checks.eps(eps)
         super().__init__(list(shape), eps, elementwise_affine, bias, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class RMSNorm(nn.RMSNorm):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        shape = lay.check_normalized_shape(normalized_shape)
+        shape = checks.normalized_shape(normalized_shape)
         if eps is not None:
-            lay.check_eps(eps)
+            checks.eps(eps)
         super().__init__(list(shape), eps, elementwise_affine, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,12 +105,13 @@ class GroupNorm(nn.GroupNorm):
         *,
         bias: bool = True,
     ) -> None:
-        lay.check_groups(num_channels, num_groups)
-        lay.check_eps(eps)
+        checks.groups(num_channels, num_groups)
+        checks.eps(eps)
         super().__init__(num_groups, num_channels, eps, affine, device, dtype, **_optional(bias))
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` normalized, with its shape and dtype."""
+        _check_channels(self, self.num_channels, input)
         return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
@@ -120,7 +121,7 @@ class _Channels(nn.Module):
     _ndims: tuple[int, ...]
 
     def _check_input_dim(self, input: Tensor) -> None:
-        lay.check_ndim(tuple(input.shape), self._ndims, type(self).__name__)
+        checks.ndim(tuple(input.shape), self._ndims, type(self).__name__)
 
 
 class _InstanceNorm(_Channels, nn.modules.instancenorm._InstanceNorm):
@@ -130,6 +131,26 @@ class _InstanceNorm(_Channels, nn.modules.instancenorm._InstanceNorm):
 
     Source: Ulyanov, Vedaldi, Lempitsky (2016), https://arxiv.org/abs/1607.08022.
     """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        checks.eps(eps)
+        if momentum is not None:
+            checks.momentum(momentum, None)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype,
+            **_optional(bias),
+        )  # fmt: skip
 
     def _apply_instance_norm(self, input: Tensor) -> Tensor:
         return functional.instance_norm(
@@ -168,9 +189,30 @@ class _BatchNorm(_Channels, nn.modules.batchnorm._BatchNorm):
     Source: Ioffe, Szegedy (2015), https://arxiv.org/abs/1502.03167.
     """
 
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        checks.eps(eps)
+        if momentum is not None:
+            checks.momentum(momentum, None)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype,
+            **_optional(bias),
+        )  # fmt: skip
+
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` normalized; in training, update the running statistics."""
         self._check_input_dim(input)
+        _check_channels(self, self.num_features, input)
         running = self.track_running_stats or not self.training
         return functional.batch_norm(
             input,
@@ -206,3 +248,9 @@ class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
 def _optional(bias: bool) -> dict[str, bool]:
     """Pass `bias` on only where it says something: older torch does not know it."""
     return {} if bias else {"bias": False}
+
+
+def _check_channels(module: nn.Module, channels: int, input: Tensor) -> None:
+    """Blame the input if it has other channels than the module has parameters and buffers."""
+    if next(chain(module.parameters(), module.buffers()), None) is not None and input.ndim > 1:
+        checks.made_for(type(module).__name__, channels, tuple(input.shape))

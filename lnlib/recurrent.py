@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lnlib import checks
+
 Norm = Callable[[int], nn.Module]
 
 
@@ -17,8 +19,7 @@ class _Cell(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, gates: int) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if size < 1:
-                raise ValueError(f"{name}: expected a positive number, got {size}")
+            checks.size(name, size)
         self.input_size, self.hidden_size = input_size, hidden_size
         rows = gates * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))

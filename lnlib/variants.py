@@ -11,15 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnlib import layout as lay
+from lnlib import checks
 
 
-def _check_width(name: str, width: int) -> None:
-    if width < 1:
-        raise ValueError(f"{name} must be positive, got {width}; pass the number of entries")
+class _Sized(nn.Module):
+    """A module made for a number of entries on one axis, which it checks and shows."""
+
+    _axis = -1
+    _shown: tuple[str, ...] = ("eps",)
+
+    def __init__(self, width: int, name: str = "width") -> None:
+        super().__init__()
+        checks.size(name, width)
+        self.width = width
+
+    def _check(self, x: Tensor) -> None:
+        checks.made_for(type(self).__name__, self.width, tuple(x.shape), self._axis)
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return ", ".join([str(self.width), *(f"{n}={getattr(self, n)}" for n in self._shown)])
 
 
-class ScaleNorm(nn.Module):
+class ScaleNorm(_Sized):
     """Bring every vector to one learned length: g x / ‖x‖.
 
     It is RMSNorm whose gains are all g / √H.
@@ -36,13 +50,13 @@ class ScaleNorm(nn.Module):
     """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        _check_width("width", width)
-        lay.check_eps(eps)
+        super().__init__(width)
+        checks.eps(eps)
         self.weight, self.eps = nn.Parameter(torch.tensor(width**0.5)), eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return g x / max(‖x‖, ε)."""
+        self._check(x)
         return self.weight * F.normalize(x, dim=-1, eps=self.eps)
 
 
@@ -65,8 +79,8 @@ class QueryKeyNorm(nn.Module):
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
-        _check_width("width", width)
-        lay.check_eps(eps)
+        checks.size("width", width)
+        checks.eps(eps)
         self.query, self.key = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
 
     def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +88,7 @@ class QueryKeyNorm(nn.Module):
         return self.query(query), self.key(key)
 
 
-class PartialRMSNorm(nn.Module):
+class PartialRMSNorm(_Sized):
     """RMSNorm whose statistic comes from the first part of the vector: γ x / √(⟨x²⟩_k + ε).
 
     Args:
@@ -92,10 +106,11 @@ class PartialRMSNorm(nn.Module):
     Source: Zhang, Sennrich (2019), section 4, https://arxiv.org/abs/1910.07467.
     """
 
+    _shown = ("count", "eps")
+
     def __init__(self, width: int, part: float = 0.0625, eps: float = 1e-5) -> None:
-        super().__init__()
-        _check_width("width", width)
-        lay.check_eps(eps)
+        super().__init__(width)
+        checks.eps(eps)
         if not 0 < part <= 1:
             raise ValueError(
                 f"part must be in (0, 1], got {part}; pass the share of entries to use"
@@ -105,6 +120,7 @@ class PartialRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return γ x / √(⟨x²⟩_k + ε)."""
+        self._check(x)
         power = x[..., : self.count].square().mean(-1, keepdim=True)
         return self.weight * x * torch.rsqrt(power + self.eps)
 
@@ -127,7 +143,7 @@ class DetachNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer norm of `input`."""
-        lay.check_trailing(tuple(input.shape), self.normalized_shape)
+        checks.trailing(tuple(input.shape), self.normalized_shape)
         axes = tuple(range(-len(self.normalized_shape), 0))
         variance, mean = torch.var_mean(input.detach(), axes, correction=0, keepdim=True)
         x_hat = (input - mean) * torch.rsqrt(variance + self.eps)
@@ -136,7 +152,7 @@ class DetachNorm(nn.LayerNorm):
         return x_hat if self.bias is None else x_hat + self.bias
 
 
-class AdaNorm(nn.Module):
+class AdaNorm(_Sized):
     """Replace gain and bias by a function of the normalized entry itself: C (1 − k x̂) x̂.
 
     The factor C (1 − k x̂) counts as a constant in the backward pass.
@@ -154,21 +170,23 @@ class AdaNorm(nn.Module):
     Source: Xu et al. (2019), section 4, https://arxiv.org/abs/1911.07013.
     """
 
+    _shown = ("scale", "slope", "eps")
+
     def __init__(
         self, width: int, scale: float = 1.0, slope: float = 0.1, eps: float = 1e-5
     ) -> None:
-        super().__init__()
-        _check_width("width", width)
-        lay.check_eps(eps)
-        self.width, self.scale, self.slope, self.eps = width, scale, slope, eps
+        super().__init__(width)
+        checks.eps(eps)
+        self.scale, self.slope, self.eps = scale, slope, eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return C (1 − k x̂) x̂."""
+        self._check(x)
         x_hat = F.layer_norm(x, (self.width,), eps=self.eps)
         return self.scale * (1 - self.slope * x_hat.detach()) * x_hat
 
 
-class DynamicTanh(nn.Module):
+class DynamicTanh(_Sized):
     """Squash every entry by itself, in place of normalizing: γ tanh(α x) + β.
 
     Args:
@@ -182,15 +200,17 @@ class DynamicTanh(nn.Module):
     Source: Zhu et al. (2025), https://arxiv.org/abs/2503.10622.
     """
 
+    _shown = ()
+
     def __init__(self, width: int, alpha: float = 0.5) -> None:
-        super().__init__()
-        _check_width("width", width)
+        super().__init__(width)
         self.alpha = nn.Parameter(torch.tensor(alpha))
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return γ tanh(α x) + β."""
+        self._check(x)
         return self.weight * torch.tanh(self.alpha * x) + self.bias
 
 
@@ -214,10 +234,11 @@ class DynamicErf(DynamicTanh):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return γ erf(α x + s) + β."""
+        self._check(x)
         return self.weight * torch.erf(self.alpha * x + self.shift) + self.bias
 
 
-class LayerScale(nn.Module):
+class LayerScale(_Sized):
     """Weigh the entries that a residual branch writes: λ ⊙ f.
 
     Args:
@@ -231,17 +252,19 @@ class LayerScale(nn.Module):
     Source: Touvron et al. (2021), https://arxiv.org/abs/2103.17239.
     """
 
+    _shown = ()
+
     def __init__(self, width: int, initial: float) -> None:
-        super().__init__()
-        _check_width("width", width)
+        super().__init__(width)
         self.weight = nn.Parameter(torch.full((width,), initial))
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return λ ⊙ f."""
+        self._check(branch)
         return self.weight * branch
 
 
-class ConditionalLayerNorm(nn.Module):
+class ConditionalLayerNorm(_Sized):
     """Layer norm whose gain and bias come from a condition: (1 + γ(c)) ⊙ x̂ + β(c).
 
     γ and β are linear in c and start at zero, so the layer starts as plain layer norm.
@@ -261,14 +284,15 @@ class ConditionalLayerNorm(nn.Module):
         (2023), https://arxiv.org/abs/2212.09748.
     """
 
+    _shown = ("gate", "eps")
+
     def __init__(
         self, width: int, condition_width: int, *, gate: bool = False, eps: float = 1e-5
     ) -> None:
-        super().__init__()
-        _check_width("width", width)
-        _check_width("condition_width", condition_width)
-        lay.check_eps(eps)
-        self.width, self.gate, self.eps = width, gate, eps
+        super().__init__(width)
+        checks.size("condition_width", condition_width)
+        checks.eps(eps)
+        self.gate, self.eps = gate, eps
         self.condition = nn.Linear(condition_width, (3 if gate else 2) * width)
         nn.init.zeros_(self.condition.weight)
         nn.init.zeros_(self.condition.bias)
@@ -280,6 +304,7 @@ class ConditionalLayerNorm(nn.Module):
             x: of shape (N, ..., H).
             condition: of shape (N, condition_width), one for each example.
         """
+        self._check(x)
         found = self.condition(condition)
         spread = found.view(len(x), *[1] * (x.ndim - 2), -1)
         gain, shift, *gate = spread.split(self.width, -1)
@@ -307,7 +332,7 @@ class _PowerFunction(torch.autograd.Function):
         return r * corrected, None, None, None, None, None
 
 
-class PowerNorm(nn.Module):
+class PowerNorm(_Sized):
     """Divide every channel by the running root of its mean square: γ x / √(ψ² + ε) + β.
 
     A relative of *batch* norm: ψ² is a mean over all examples and tokens, without subtracting one.
@@ -331,6 +356,8 @@ class PowerNorm(nn.Module):
     Source: Shen et al. (2020), https://arxiv.org/abs/2003.07845, and the authors' code.
     """
 
+    _shown = ("eps", "alpha_fwd", "alpha_bkw", "warmup_steps")
+
     running_power: Tensor
     running_product: Tensor
     steps: Tensor
@@ -344,9 +371,8 @@ class PowerNorm(nn.Module):
         alpha_bkw: float = 0.9,
         warmup_steps: int = 10_000,
     ) -> None:
-        super().__init__()
-        _check_width("num_features", num_features)
-        lay.check_eps(eps)
+        super().__init__(num_features, "num_features")
+        checks.eps(eps)
         for name, decay in (("alpha_fwd", alpha_fwd), ("alpha_bkw", alpha_bkw)):
             if not 0 <= decay <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {decay}; pass a decay such as 0.9")
@@ -360,6 +386,7 @@ class PowerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x of shape (..., C) divided, with its shape."""
+        self._check(x)
         if not self.training:
             z = x * torch.rsqrt(self.running_power + self.eps)
             return self.weight * z + self.bias
@@ -375,7 +402,7 @@ class PowerNorm(nn.Module):
         return self.weight * z + self.bias  # type: ignore[no-any-return]
 
 
-class SwitchableNorm(nn.Module):
+class SwitchableNorm(_Sized):
     """Mix the statistics of instance, layer and batch norm with learned weights.
 
     y = γ (x − Σ_k w_k μ_k) / √(Σ_k w'_k σ²_k + ε) + β, w and w' each a softmax over the three.
@@ -392,13 +419,15 @@ class SwitchableNorm(nn.Module):
     Source: Luo et al. (2019), https://arxiv.org/abs/1806.10779.
     """
 
+    _axis = 1
+    _shown = ("eps", "momentum")
+
     running_mean: Tensor
     running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__()
-        _check_width("num_features", num_features)
-        lay.check_eps(eps)
+        super().__init__(num_features, "num_features")
+        checks.eps(eps)
         self.eps, self.momentum = eps, momentum
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
@@ -409,6 +438,7 @@ class SwitchableNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x of shape (N, C, ...) normalized, with its shape."""
+        self._check(x)
         flat = x.flatten(2)
         var_i, mean_i = torch.var_mean(flat, 2, correction=0)
         var_l, mean_l = torch.var_mean(flat, (1, 2), correction=0)

@@ -1,12 +1,12 @@
-"""What the compiler makes of `lnlib.kernels`, found out without a GPU.
+"""What the compiler makes of `lnlib.kernels.gpu`, found out without a GPU.
 
 Triton brings NVIDIA's assembler and disassembler along, so a kernel can be compiled for a GPU that
 is not there, and its registers, spills, load widths and barriers counted. These are facts of the
 code, not speeds. Needs the extra `kernels`, and `TRITON_INTERPRET` must not be set.
 
-    python -m lnlib.machine_code                          # table
-    python -m lnlib.machine_code 1024 4096 --capability 90  # of some row lengths, for one GPU
-    python -m lnlib.machine_code --json                   # for programs
+    python -m lnlib.kernels.machine_code                            # table
+    python -m lnlib.kernels.machine_code 1024 4096 --capability 90  # of some rows, for one GPU
+    python -m lnlib.kernels.machine_code --json                     # for programs
 
 Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/cuda-binary-utilities/.
 """
@@ -21,18 +21,17 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import triton
 from tqdm import tqdm
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from lnlib import kernels
+from lnlib.kernels import gpu, launch
+from lnlib.kernels.launch import Launch
 
 TARGETS = {"T4": 75, "A100": 80, "H100, H200": 90}
 WIDTHS = (256, 768, 1000, 1024, 4096, 8192, 16384, 32768, 65536)
-TENSORS = ("X", "R", "W", "B", "Y", "S", "DY", "DS", "DX")
 
 
 @dataclass(frozen=True)
@@ -59,50 +58,41 @@ class Facts:
     offset_bits: int
 
 
-def signature(kernel: Any, dtype: str, absent: tuple[str, ...]) -> dict[str, str]:
-    """Return the types of a kernel's arguments: pointers, a count, constants."""
-    types = {"MEAN": "*fp32", "RSTD": "*fp32", "SUMS": "*fp32", "M": "i32"}
-    types |= {"DW": "*fp32", "DB": "*fp32"}
-    types |= dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(absent, "constexpr")
-    return {name: types.get(name, "constexpr") for name in kernel.arg_names}
-
-
 def facts(
-    kernel: Any, columns: int, capability: int, *, dtype: str = "bf16", center: bool = True,
+    how: Launch, columns: int, capability: int, *, dtype: str = "bf16", center: bool = True,
     residual: bool = False,
 ) -> Facts:  # fmt: skip
-    """Compile a kernel as `lnlib.kernels` would launch it, and read its machine code.
+    """Compile a kernel as it is launched, and read its machine code.
 
     Args:
-        kernel: one of the forward and backward kernels.
+        how: one of the launches of `launches(columns)`.
         columns: length of a row.
         capability: the GPU's compute capability, 75, 80 or 90.
         dtype: of all tensors but the statistics, in Triton's names: fp16, bf16, fp32.
         center: layer norm, or RMSNorm.
         residual: with a residual added, or its gradient.
     """
-    forward = kernel in (kernels.forward_kernel, kernels.wide_forward_kernel)
-    launch = (kernels.forward_launch if forward else kernels.backward_launch)(columns)
-    warps = launch.pop("num_warps")
+    kernel = getattr(gpu, how.kernel)
     absent = () if residual else ("R", "S", "DS")
-    types = signature(kernel, dtype, absent)
-    values = {"eps": 1e-5, "N": columns, "CENTER": center, **launch} | dict.fromkeys(absent)
+    types = gpu.types(kernel, dtype, absent)
+    values = {"eps": 1e-5, "N": columns, "CENTER": center, **how.constants}
+    values |= dict.fromkeys(absent)
     constants = {k: values[k] for k, kind in types.items() if kind == "constexpr"}
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind[0] == "*"
     }
     source = ASTSource(kernel, types, constants, aligned)
     target = GPUTarget("cuda", capability, 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": warps})
+    compiled = triton.compile(source, target=target, options={"num_warps": how.warps})
     code, resources = disassemble(compiled.asm["cubin"])
     loads = re.findall(r"\bLDG\.E(\S*)", code)
     wide = sum(".128" in load for load in loads)
     return Facts(
-        kernel=kernel.__name__,
+        kernel=how.kernel,
         columns=columns,
         dtype=dtype,
         capability=capability,
-        warps=warps,
+        warps=how.warps,
         registers=int(re.findall(r"REG:(\d+)", resources)[0]),
         shared=compiled.metadata.shared,
         spills=len(re.findall(r"\b(?:LDL|STL)\b", code)),
@@ -135,28 +125,23 @@ def disassemble(cubin: bytes) -> tuple[str, str]:
         )
 
 
-def kernels_of(columns: int) -> tuple[Any, ...]:
-    """Return the kernels that go over rows of a length, forward and backward."""
-    forward = kernels.forward_kernel if columns <= kernels.ROW else kernels.wide_forward_kernel
-    if columns <= kernels.ROW_BACKWARD:
-        return forward, kernels.backward_kernel
-    return forward, kernels.row_sums_kernel, kernels.wide_backward_kernel
+def launches(columns: int) -> tuple[Launch, ...]:
+    """Return how rows of a length are gone over, forward and backward."""
+    return (launch.forward(columns), *launch.backward(columns))
 
 
 def survey(widths: Collection[int], capabilities: Collection[int]) -> Iterator[Facts]:
     """Compile layer norm in bfloat16 (float16 on the T4), for every target and row length."""
     for capability in capabilities:
         for columns in widths:
-            for kernel in kernels_of(columns):
-                yield facts(
-                    kernel, columns, capability, dtype="fp16" if capability < 80 else "bf16"
-                )
+            for how in launches(columns):
+                yield facts(how, columns, capability, dtype="fp16" if capability < 80 else "bf16")
 
 
 def survey_apart(widths: Collection[int], capabilities: Collection[int]) -> list[Facts]:
     """Make the survey in a process of its own, in which `TRITON_INTERPRET` is not set."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "lnlib.machine_code", *map(str, widths), "--json"]
+    command = [sys.executable, "-m", "lnlib.kernels.machine_code", *map(str, widths), "--json"]
     command += ["--capability", *map(str, capabilities)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True)
     return [Facts(**found) for found in json.loads(done.stdout)]
@@ -178,7 +163,9 @@ def table(found: list[Facts]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m lnlib.machine_code", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lnlib.kernels.machine_code", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("columns", type=int, nargs="*", help="row lengths; default: all of WIDTHS")
     parser.add_argument(
@@ -188,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     widths = options.columns or WIDTHS
     targets = options.capability or list(TARGETS.values())
-    total = len(targets) * sum(len(kernels_of(columns)) for columns in widths)
+    total = len(targets) * sum(len(launches(columns)) for columns in widths)
     compiling = tqdm(survey(widths, targets), total=total, unit="kernel")
     found = list(compiling)
     print(json.dumps([asdict(f) for f in found]) if options.json else table(found))

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from triton.runtime.interpreter import interpreter_builder
 
 
 @dataclass
@@ -67,7 +66,9 @@ def traffic() -> Iterator[Traffic]:
         >>> moved.read == x.nbytes, moved.written - y.nbytes  # and 8 times rstd
         (True, 32)
     """
-    moved, builder = Traffic(), interpreter_builder
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    moved = Traffic()
     load, store = builder.create_masked_load, builder.create_masked_store
     update = builder.create_atomic_rmw
 

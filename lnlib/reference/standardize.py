@@ -1,4 +1,4 @@
-r"""The one kernel of the package in NumPy: standardize over any set of axes.
+r"""Standardize over any set of axes: what all norms of this package do in NumPy.
 
 Let $\langle\cdot\rangle$ be the mean over `axes`, $c = x - \langle x\rangle$ and
 $\sigma = \sqrt{\langle c^2\rangle}$. Then

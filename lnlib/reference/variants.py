@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lnlib.core import Array, standardize, standardize_backward
+from lnlib.reference.standardize import Array, standardize, standardize_backward
 
 Cache = tuple[Any, ...]
 

@@ -1,0 +1,143 @@
+"""Layer norm and RMSNorm, each in one kernel that reads and writes every tensor once.
+
+In the order in which one learns them: `launch` (which kernel, which tile), `gpu` (the kernels, in
+Triton), `operators` (torch calls and differentiates them), `traffic` (the bytes they ask for),
+`machine_code` (what a compiler makes of them), `peers` and `bench` (other libraries beside them).
+
+Running a kernel needs the extra `kernels` (Triton). With `TRITON_INTERPRET=1` in the environment
+before Triton is imported, everything runs on CPU tensors, slowly; the tests do that.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lnlib import checks, formula
+from lnlib.checks import NormalizedShape
+from lnlib.kernels.operators import norm_forward
+
+DEVICES = ("cuda",) if find_spec("triton") else ()  # of which kernels are here
+
+
+def offer(norm: str, x: Any) -> Callable[..., Tensor] | None:
+    """Return `layer_norm` or `rms_norm` of this module if it can compute and differentiate it.
+
+    It can where there is a kernel for the tensor's device, in reverse mode.
+    """
+    if not isinstance(x, Tensor) or x.device.type not in DEVICES:
+        return None
+    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+        return None
+    return {"layer_norm": layer_norm, "rms_norm": rms_norm}[norm]
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: NormalizedShape,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    r"""Normalize each example over its trailing axes, in one kernel.
+
+    $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$
+
+    Moves $2eMN$ bytes forward and $3eMN$ backward, $e$ being the size of an entry; rows longer
+    than `launch.ROW` forward and `launch.ROW_BACKWARD` backward are read twice.
+
+    Args:
+        input: of shape `(*, *normalized_shape)` and dtype float16, bfloat16, float32 or float64,
+            on a GPU; a copy is made if it is not contiguous.
+        normalized_shape: the sizes of the trailing axes.
+        weight: γ, of shape `normalized_shape` and any floating dtype; None for ones.
+        bias: β, likewise; None for zeros.
+        eps: ε, a variance, at least 0.
+
+    Returns:
+        y, of the input's shape and dtype.
+
+    Raises:
+        ValueError: a shape does not fit, or eps is negative.
+        TypeError: the input is not floating-point.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 2.0]], device="cuda")  # doctest: +SKIP
+        >>> layer_norm(x, (2,), eps=0.0)  # doctest: +SKIP
+        tensor([[-1.,  1.]], device='cuda:0')
+
+    Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
+    """
+    return _normalize(input, None, normalized_shape, weight, bias, eps, center=True)[0]
+
+
+def rms_norm(
+    input: Tensor,
+    normalized_shape: NormalizedShape,
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    r"""Divide each example by the root mean square of its trailing axes, in one kernel.
+
+    $$y = \frac{x}{\sqrt{\langle x^2\rangle + \varepsilon}}\odot\gamma$$
+
+    Arguments, result and errors: `layer_norm`; without `eps`, the machine precision of float32
+    (float64 for float64), as `torch.nn.functional.rms_norm`.
+
+    Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
+    """
+    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
+    return _normalize(input, None, normalized_shape, weight, None, eps, center=False)[0]
+
+
+def add_layer_norm(
+    input: Tensor,
+    residual: Tensor,
+    normalized_shape: NormalizedShape,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor]:
+    r"""Add a residual and normalize the sum: `(layer_norm(s), s)` with `s = input + residual`.
+
+    Moves $4eMN$ bytes where addition and norm apart move $5eMN$. The sum is rounded to the input's
+    dtype before it is normalized, as it would be apart. Arguments and errors: `layer_norm`;
+    `residual` has the input's shape and dtype.
+    """
+    return _normalize(input, residual, normalized_shape, weight, bias, eps, center=True)
+
+
+def add_rms_norm(
+    input: Tensor,
+    residual: Tensor,
+    normalized_shape: NormalizedShape,
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Add a residual and normalize the sum: `(rms_norm(s), s)` with `s = input + residual`.
+
+    Arguments and errors: `rms_norm` and `add_layer_norm`.
+    """
+    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
+    return _normalize(input, residual, normalized_shape, weight, None, eps, center=False)
+
+
+def _normalize(
+    input: Tensor, residual: Tensor | None, normalized_shape: NormalizedShape,
+    weight: Tensor | None, bias: Tensor | None, eps: float, *, center: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
+    checks.eps(eps)
+    shape, (rows, columns) = tuple(input.shape), layout.view
+    if residual is not None and (residual.shape, residual.dtype) != (input.shape, input.dtype):
+        raise ValueError(
+            f"residual has shape {tuple(residual.shape)} and dtype {residual.dtype}, expected "
+            f"{shape} and {input.dtype} as input; convert it with residual.to(input.dtype)"
+        )
+    flat = (None if t is None else t.reshape(rows, columns).contiguous() for t in (input, residual))
+    parameters = (None if p is None else p.reshape(columns).contiguous() for p in (weight, bias))
+    y, total, _, _ = norm_forward(*flat, *parameters, float(eps), center)
+    return y.reshape(shape), total.reshape(shape) if residual is not None else total
