@@ -81,10 +81,16 @@ def installed() -> list[str]:
         >>> "PyTorch" in installed()
         True
     """
-    found = [name for name, c in CONVENTIONS.items() if find_spec(c.module)]
-    if "Keras" in found:
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
-    return found
+    return [name for name, c in CONVENTIONS.items() if find_spec(c.module)]
+
+
+def load_keras() -> Any:
+    """Import Keras, on torch where its default, TensorFlow, is not installed."""
+    if not find_spec("tensorflow"):
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    return keras
 
 
 def only_last(parameters: Parameters, library: str) -> int:
@@ -122,8 +128,7 @@ def from_torch(layer: Any) -> Parameters:
 
 def to_keras(parameters: Parameters) -> Any:
     """Return a built `keras.layers.LayerNormalization`."""
-    import keras
-
+    keras = load_keras()
     axes = list(range(-len(parameters.normalized_shape), 0))
     layer = keras.layers.LayerNormalization(
         axis=axes, epsilon=parameters.eps, dtype=str(parameters.weight.dtype)
@@ -299,7 +304,7 @@ def _torch_step() -> Step:
 
 
 def _keras_step() -> Step:
-    import keras
+    keras = load_keras()
 
     def learn(x: Array) -> tuple[float, float]:
         layer = keras.layers.BatchNormalization()

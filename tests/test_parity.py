@@ -1,5 +1,9 @@
 """Other libraries: what the table says is what they do; converters keep what a layer computes."""
 
+import os
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +21,30 @@ def library(request):
     if request.param not in parity.installed():
         pytest.skip(f"{request.param} is not installed")
     return request.param
+
+
+@pytest.mark.parametrize("missing", [(), ("tensorflow",)])
+def test_asking_what_is_installed_changes_nothing(missing, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(parity, "find_spec", lambda module: module not in missing)
+    assert parity.installed() == NAMES
+    assert "KERAS_BACKEND" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("missing", "before", "after"),
+    [
+        ((), {}, {}),
+        (("tensorflow",), {}, {"KERAS_BACKEND": "torch"}),
+        (("tensorflow",), {"KERAS_BACKEND": "jax"}, {"KERAS_BACKEND": "jax"}),
+    ],
+)
+def test_keras_runs_on_torch_without_tensorflow(missing, before, after, monkeypatch):
+    monkeypatch.setattr(parity, "find_spec", lambda module: module not in missing)
+    monkeypatch.setitem(sys.modules, "keras", ModuleType("keras"))
+    monkeypatch.setattr(os, "environ", before)
+    parity.load_keras()
+    assert before == after
 
 
 def random_parameters(shape, eps, seed=0):
@@ -97,8 +125,7 @@ def test_an_onnx_model_without_the_operator_is_named():
 def test_keras_without_gamma_or_beta():
     if "Keras" not in parity.installed():
         pytest.skip("Keras is not installed")
-    import keras
-
+    keras = parity.load_keras()
     layer = keras.layers.LayerNormalization(scale=False, epsilon=0.3)
     layer.build((None, 4))
     layer.set_weights([np.arange(4, dtype=np.float32)])
