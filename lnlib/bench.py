@@ -10,11 +10,9 @@ depend on the machine. Needs the extra `book` (tqdm).
 
 import argparse
 import json
-import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from torch.utils.benchmark import Timer
 from tqdm import tqdm
 
 from lnlib import functional
+from lnlib.provenance import environment, hardware
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 TOKENS, IMAGES = (4096, 1024), (64, 64, 32, 32)
@@ -126,25 +125,10 @@ def _median_ms(contenders: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def versions() -> dict[str, Any]:
-    """Return the date and the versions that every recording names."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def provenance(device: torch.device) -> dict[str, Any]:
     """Return where, when and with what a measurement was made."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    return {
-        **versions(),
-        "device": f"{device.type}: {name or platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-        "protocol": f"median of {ROUNDS} rounds in turns, each {SECONDS} s or more",
-    }
+    protocol = f"median of {ROUNDS} rounds in turns, each {SECONDS} s or more"
+    return {**environment(), **hardware(device), "protocol": protocol}
 
 
 def table(rows: list[Row]) -> str:

@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from lnlib import functional, kernels, plots
 from lnlib.bench import provenance
+from lnlib.provenance import installed
 
 Norm = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 Clock = Callable[[Callable[[], Any]], float]
@@ -304,13 +304,6 @@ def measure(
             yield Result(passed=passed, error=error, ms=ms, failure=wrong, **about)
 
 
-def installed() -> dict[str, str]:
-    """Return the versions of the contenders' distributions that are installed."""
-    owners = packages_distributions()
-    names = {name for module in ("triton", *PEERS) for name in owners.get(module, ())}
-    return {name: version(name) for name in sorted(names)}
-
-
 def write(path: Path, about: dict[str, Any], results: list[Result]) -> None:
     """Write a recording."""
     recorded = {"provenance": about, "results": [asdict(row) for row in results]}
@@ -384,7 +377,7 @@ def main() -> None:
         torch.compiler.reset()
         torch.cuda.empty_cache()
     if options.json:
-        write(options.json, provenance(device) | {"versions": installed()}, results)
+        write(options.json, provenance(device) | {"versions": installed("triton", *PEERS)}, results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the package, together with the versions it was computed with.
 
 import json
 import math
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lnlib.bench import versions
 from lnlib.experiments.ensembles import one_thread
+from lnlib.provenance import environment
 
 Point = Mapping[str, Any]
 Row = dict[str, Any]
@@ -84,7 +83,7 @@ def record(name: str, rows: Iterable[Row]) -> Path:
     """Write a finished sweep into the package, for `recorded`; return its path."""
     path = Path(str(files("lnlib.experiments").joinpath(f"{name}.json")))
     lines = ",\n".join(json.dumps(row) for row in rows)
-    path.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
+    path.write_text(f'{{"provenance": {json.dumps(environment())},\n"rows": [\n{lines}\n]}}\n')
     return path
 
 
@@ -127,11 +126,6 @@ def choose(rows: Iterable[Row], arm: Sequence[str]) -> dict[tuple[Any, ...], lis
 def _mean_loss(rows: list[Row]) -> float:
     losses = [row["validation"] for row in rows]
     return sum(math.inf if loss is None else loss for loss in losses) / len(losses)
-
-
-def provenance() -> dict[str, Any]:
-    """Return the versions and the date of a recording."""
-    return {**versions(), "machine": platform.machine()}
 
 
 def _key(point: Point) -> str:
