@@ -81,7 +81,7 @@ def sweep(
 
 def record(name: str, rows: Iterable[Row]) -> Path:
     """Write a finished sweep into the package, for `recorded`; return its path."""
-    path = Path(str(files("lnlib.experiments").joinpath(f"{name}.json")))
+    path = Path(str(files("lnlib").joinpath("recordings", f"{name}.json")))
     lines = ",\n".join(json.dumps(row) for row in rows)
     path.write_text(f'{{"provenance": {json.dumps(environment())},\n"rows": [\n{lines}\n]}}\n')
     return path
@@ -93,7 +93,7 @@ def recorded(name: str) -> Recording:
     Raises:
         FileNotFoundError: if there is none of this name.
     """
-    source = files("lnlib.experiments").joinpath(f"{name}.json")
+    source = files("lnlib").joinpath("recordings", f"{name}.json")
     if not source.is_file():
         raise FileNotFoundError(
             f"name: no sweep is recorded as {name!r}; record it: python -m lnlib.experiments {name}"
