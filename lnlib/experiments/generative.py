@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error, train
+from lnlib.experiments.sweeps import Sweep
 
 Norm = Callable[[int], nn.Module]
 PIXELS, LATENT, LABELS = 64, 8, 10
@@ -298,3 +299,6 @@ def gan_points(seeds: int = 5) -> list[dict[str, Any]]:
     """Return the arguments of all runs of `run_gan` that the book shows."""
     arms = product(NORMS, (0.0001, *RATES), range(seeds))
     return [dict(zip(("norm", "learning_rate", "seed"), arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"gan": (run_gan, gan_points), "generative": (run, points)}

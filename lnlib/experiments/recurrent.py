@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, digits, minus_squared_error, right, train
+from lnlib.experiments.sweeps import Sweep
 from lnlib.recurrent import GRUCell, LSTMCell
 
 Norm = Callable[[int], nn.Module]
@@ -121,3 +122,6 @@ def points() -> list[dict[str, Any]]:
         *product(["adding"], ["LSTM", "GRU"], ["none", "LN"], [20, 40], [1.0]),
     ]
     return [dict(zip(names, arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"recurrent": (run, points)}

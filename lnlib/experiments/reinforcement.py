@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lnlib.experiments.sweeps import Sweep
+
 Norm = Callable[[int], nn.Module]
 Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
 NORMS: dict[str, Norm] = {"none": nn.Identity, "LN": nn.LayerNorm}
@@ -228,3 +230,6 @@ def points(seeds: int = 5) -> list[dict[str, Any]]:
     arms = product(NORMS, (True, False), RATES, range(seeds))
     names = ("norm", "target", "learning_rate", "seed")
     return [dict(zip(names, arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"reinforcement": (run, points)}

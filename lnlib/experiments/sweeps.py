@@ -2,7 +2,7 @@
 
 A sweep is a list of points, each the keyword arguments of one run. Every finished run is one line
 of a file at once, so an interrupted sweep goes on where it stopped. A finished sweep travels with
-the package, together with the versions it was computed with.
+the package, in `lnlib/recordings/`, together with the versions it was computed with.
 """
 
 import json
@@ -23,6 +23,8 @@ from lnlib.provenance import environment
 
 Point = Mapping[str, Any]
 Row = dict[str, Any]
+Sweep = tuple[Callable[..., Row], Callable[[], list[Row]]]  # a run, and all its points
+RECORDINGS = files("lnlib") / "recordings"
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,10 @@ def sweep(
     return [{**point, **done[key]} for key, point in wanted.items()]
 
 
-def record(name: str, rows: Iterable[Row]) -> Path:
-    """Write a finished sweep into the package, for `recorded`; return its path."""
-    path = Path(str(files("lnlib").joinpath("recordings", f"{name}.json")))
+def record(path: Path, rows: Iterable[Row]) -> None:
+    """Write a finished sweep with what it was computed with, a line for each run."""
     lines = ",\n".join(json.dumps(row) for row in rows)
     path.write_text(f'{{"provenance": {json.dumps(environment())},\n"rows": [\n{lines}\n]}}\n')
-    return path
 
 
 def recorded(name: str) -> Recording:
@@ -93,7 +93,7 @@ def recorded(name: str) -> Recording:
     Raises:
         FileNotFoundError: if there is none of this name.
     """
-    source = files("lnlib").joinpath("recordings", f"{name}.json")
+    source = RECORDINGS / f"{name}.json"
     if not source.is_file():
         raise FileNotFoundError(
             f"name: no sweep is recorded as {name!r}; record it: python -m lnlib.experiments {name}"

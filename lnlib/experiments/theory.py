@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Ensemble, digits, train
+from lnlib.experiments.sweeps import Sweep
 from lnlib.variants import AdaNorm, DetachNorm
 
 Norm = Callable[[int], nn.Module]
@@ -219,3 +220,6 @@ def points() -> list[dict[str, Any]]:
     ]
     defaults = {"order": "norm-relu", "gain": 1.0, "optimizer": "SGD", "examples": 1000, "split": 0}
     return [{**defaults, "seeds": 5, "steps": 300, **point} for point in plain]
+
+
+SWEEPS: dict[str, Sweep] = {"theory": (run, points)}

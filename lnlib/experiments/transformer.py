@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lnlib.experiments.sweeps import Sweep
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
 
 Norm = Callable[[int], nn.Module]
@@ -395,3 +396,6 @@ def points(seeds: int = 5) -> list[dict[str, Any]]:
         for rate in RATES
         for seed in range(seeds)
     ]
+
+
+SWEEPS: dict[str, Sweep] = {"deep": (run_deep, deep_points), "transformer": (run, points)}
