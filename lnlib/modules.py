@@ -13,6 +13,7 @@ Example:
     tensor([[-1.2250,  0.0000,  1.2250]])
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from lnlib import functional
 from lnlib import layout as lay
 from lnlib.layout import NormalizedShape
+
+MakeNorm = Callable[[int], nn.Module]  # of a width: nn.LayerNorm, nn.Identity
 
 
 class LayerNorm(nn.LayerNorm):

@@ -1,6 +1,5 @@
 """Recurrent nets on long sequences: digits pixel by pixel, and the adding problem."""
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -10,10 +9,10 @@ from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, digits, minus_squared_error, right, train
 from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 from lnlib.recurrent import GRUCell, LSTMCell
 
-Norm = Callable[[int], nn.Module]
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "none": nn.Identity,
     "LN": nn.LayerNorm,
     "BN": nn.BatchNorm1d,

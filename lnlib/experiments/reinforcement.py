@@ -3,7 +3,6 @@
 CartPole pays 1 for every step, discounted by 0.99, so no true value exceeds 100.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from itertools import product
 from typing import Any
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 
-Norm = Callable[[int], nn.Module]
 Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
-NORMS: dict[str, Norm] = {"none": nn.Identity, "LN": nn.LayerNorm}
+NORMS: dict[str, MakeNorm] = {"none": nn.Identity, "LN": nn.LayerNorm}
 DISCOUNT, HIGHEST = 0.99, 100.0
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
 RATES = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -37,7 +36,7 @@ class Critic(nn.Module):
         torch.Size([7, 2])
     """
 
-    def __init__(self, norm: Norm, width: int = 64) -> None:
+    def __init__(self, norm: MakeNorm, width: int = 64) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(4, width), nn.Linear(width, width)
         self.norm_first, self.norm_second = norm(width), norm(width)

@@ -6,7 +6,7 @@ Python's standard library, which is there wherever Python is.
 
 import math
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -20,15 +20,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
 
-Norm = Callable[[int], nn.Module]
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
 BYTES = 128  # ASCII
 CONTEXT = 64
 
 
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "LN": nn.LayerNorm,
     "RMS": lambda width: nn.RMSNorm(width, eps=1e-5),
     "DyT": DynamicTanh,
@@ -84,7 +84,7 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, branch: nn.Module, width: int, norm: Norm, placement: Placement, depth: int
+        self, branch: nn.Module, width: int, norm: MakeNorm, placement: Placement, depth: int
     ) -> None:
         super().__init__()
         inner = placement in ("pre", "sandwich", "peri")
@@ -126,7 +126,7 @@ class LanguageModel(nn.Module):
     def __init__(
         self,
         depth: int,
-        norm: Norm = nn.LayerNorm,
+        norm: MakeNorm = nn.LayerNorm,
         placement: Placement = "pre",
         *,
         width: int = 32,
