@@ -308,7 +308,7 @@ def test_goals_stop_at_the_end_of_a_game():
         critic.values.bias.fill_(50.0)
     part = torch.zeros(1, 4), torch.zeros(1, dtype=torch.long), torch.zeros(1, 4)
     goes_on, ends = (
-        reinforcement._squared_error(critic, critic, *part, torch.tensor([end])).item()
+        reinforcement.bellman_error(critic, critic, *part, torch.tensor([end])).item()
         for end in (False, True)
     )
     assert goes_on == pytest.approx((50 - (1 + 0.99 * 50)) ** 2, rel=1e-4)

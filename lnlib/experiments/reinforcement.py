@@ -105,7 +105,7 @@ def fit_offline(
         _improve(critic, critic, optimizer, *(part[batch] for part in data))
 
 
-def _squared_error(
+def bellman_error(
     critic: Critic,
     target: Critic,
     states: Tensor,
@@ -113,7 +113,16 @@ def _squared_error(
     following: Tensor,
     ended: Tensor,
 ) -> Tensor:
-    """Return the mean square of what Bellman's equation lacks."""
+    """Return the mean squared Bellman error: of Q(s, a) from 1 + 0.99 max Q'(s', ·), or from 1.
+
+    Args:
+        critic: Q, which gets a gradient.
+        target: Q', which gets none; may be the same.
+        states: s, of shape (N, 4).
+        actions: a, of shape (N,) and dtype int64.
+        following: s', of shape (N, 4).
+        ended: whether the game ended with this step, of shape (N,) and dtype bool.
+    """
     with torch.no_grad():
         goals = 1 + DISCOUNT * target(following).amax(1) * ~ended
     return F.mse_loss(critic(states).gather(1, actions[:, None]).squeeze(1), goals)
@@ -122,7 +131,7 @@ def _squared_error(
 def _improve(
     critic: Critic, target: Critic, optimizer: torch.optim.Optimizer, *transitions: Tensor
 ) -> None:
-    loss = _squared_error(critic, target, *transitions)
+    loss = bellman_error(critic, target, *transitions)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

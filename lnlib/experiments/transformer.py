@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lnlib.experiments.ensembles import batch_generator
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
@@ -293,7 +294,7 @@ def fit(
         seed: of the batches.
         description: shown beside the progress bar; none without.
     """
-    generator = torch.Generator().manual_seed(1000 + seed)
+    generator = batch_generator(seed)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True
     )
