@@ -394,7 +394,3 @@ def main() -> None:
         if dist.get_rank() == 0:
             print(f"{name}: as in one process; sent by each {traffic.numbers:.0f} numbers")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()
