@@ -25,8 +25,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lnlib import functional, kernels, plots
+from lnlib import functional, kernels
 from lnlib.bench import provenance
+from lnlib.pages import plots
 from lnlib.provenance import installed
 
 Norm = Callable[[Tensor, Tensor, Tensor, float], Tensor]
