@@ -5,8 +5,8 @@ a cold second-level cache; a copy of tensors of the same size, measured between 
 gives the bandwidth that can be had. Every shape of the sweep moves the same bytes, so that short
 rows are not judged by the cost of a launch. Needs a CUDA device, Triton and the extra `book`.
 
-    python -m lnlib.bench_gpu --json lnlib/data/h200.json   # measure
-    python -m lnlib.bench_gpu --plot lnlib/data/h200.json   # draw what was measured
+    python -m lnlib.bench_gpu --json lnlib/recordings/h200.json   # measure
+    python -m lnlib.bench_gpu --plot lnlib/recordings/h200.json   # draw what was measured
 """
 
 import argparse
