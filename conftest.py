@@ -15,7 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers, and what they start, sha
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 if importlib.util.find_spec("triton") is None:  # it exists for Linux only
-    collect_ignore += ["lnlib/kernels.py", "lnlib/machine_code.py", "lnlib/traffic.py"]
+    collect_ignore += [
+        "lnlib/kernels/gpu.py",
+        "lnlib/kernels/machine_code.py",
+        "lnlib/kernels/traffic.py",
+    ]
 IMPORTS = re.compile(r"^(import|from) ", re.MULTILINE)
 
 

@@ -23,7 +23,8 @@ TENSORS = checks.Library(
 
 def offer(norm: str, x: Any) -> Callable[..., Tensor]:
     """Return `layer_norm` or `rms_norm` of this module, which take everything."""
-    return {"layer_norm": layer_norm, "rms_norm": rms_norm}[norm]
+    norms: dict[str, Callable[..., Tensor]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
+    return norms[norm]
 
 
 def layer_norm(

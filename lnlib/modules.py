@@ -13,6 +13,7 @@ Example:
     tensor([[-1.2250,  0.0000,  1.2250]])
 """
 
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 
 from lnlib import checks, functional
 from lnlib.checks import NormalizedShape
+
+MakeNorm = Callable[[int], nn.Module]  # of a width: nn.LayerNorm, nn.Identity
 
 
 class LayerNorm(nn.LayerNorm):

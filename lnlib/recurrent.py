@@ -3,14 +3,11 @@
 With `torch.nn.Identity` for the norm, the cells are torch's own, parameters included.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from lnlib import checks
-
-Norm = Callable[[int], nn.Module]
+from lnlib.modules import MakeNorm
 
 
 class _Cell(nn.Module):
@@ -56,7 +53,7 @@ class LSTMCell(_Cell):
     Source: Ba, Kiros, Hinton (2016), supplementary material, https://arxiv.org/abs/1607.06450.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, norm: Norm = nn.LayerNorm) -> None:
+    def __init__(self, input_size: int, hidden_size: int, norm: MakeNorm = nn.LayerNorm) -> None:
         super().__init__(input_size, hidden_size, 4)
         self.norm_ih, self.norm_hh = norm(4 * hidden_size), norm(4 * hidden_size)
         self.norm_c = norm(hidden_size)
@@ -92,7 +89,7 @@ class GRUCell(_Cell):
     Source: Ba, Kiros, Hinton (2016), supplementary material, https://arxiv.org/abs/1607.06450.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, norm: Norm = nn.LayerNorm) -> None:
+    def __init__(self, input_size: int, hidden_size: int, norm: MakeNorm = nn.LayerNorm) -> None:
         super().__init__(input_size, hidden_size, 3)
         self.norm_ih, self.norm_hh = norm(2 * hidden_size), norm(2 * hidden_size)
         self.norm_in, self.norm_hn = norm(hidden_size), norm(hidden_size)

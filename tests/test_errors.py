@@ -339,6 +339,22 @@ def test_both_libraries_explain(wrong, library):
     wrong.check(*library)
 
 
+@pytest.mark.parametrize("name", ["input", "weight", "bias"])
+@pytest.mark.parametrize(
+    ("library", "other"), [(NUMPY, torch.ones), (TORCH, np.ones), (TORCH, np.ndarray.tolist)]
+)
+def test_the_other_library_s_arrays_are_named(library, other, name):
+    norms, array = library
+    value = other(np.ones((2, 4))) if other is np.ndarray.tolist else other(4)
+    arguments = {"input": array(2, 4), "normalized_shape": 4} | {name: value}
+    Wrong(
+        "kind",
+        TypeError,
+        lambda n, a: norms.layer_norm(**arguments),
+        (f"{name} must be of type", f"got {type(value).__name__}", "lnlib.reference takes arrays"),
+    ).check(norms, array)
+
+
 @pytest.mark.parametrize("library", [NUMPY, TORCH], ids=["reference", "functional"])
 @pytest.mark.parametrize("options", [{"momentum": 2}, {"eps": -1}, {"momentum": None}], ids=str)
 def test_a_rejected_batch_changes_no_running_statistic(library, options):
@@ -413,7 +429,10 @@ MODULES = [
     ),
     *(
         wrong
-        for name, arguments in (("LayerNorm", (4,)), ("RMSNorm", (4,)), ("GroupNorm", (2, 4)))
+        for name, arguments in (
+            *(("LayerNorm", (4,)), ("RMSNorm", (4,)), ("GroupNorm", (2, 4))),
+            *((f"{kind}Norm{n}d", (4,)) for kind in ("Batch", "Instance") for n in (1, 2, 3)),
+        )
         for wrong in each(
             f"{name} eps is",
             ValueError,
@@ -452,8 +471,8 @@ MODULES = [
         ValueError,
         [(2, 6), (2, 2, 4)],
         lambda n, a, shape: n.GroupNorm(2, 4)(a(*shape)),
-        "weight must have shape",
-        "got (4,)",
+        "GroupNorm was made for 4 channels",
+        "got input of shape {}",
     ),
     *(
         wrong
@@ -480,8 +499,8 @@ MODULES = [
         ValueError,
         [(2, 4), (5, 4, 3)],
         lambda n, a, shape: n.BatchNorm1d(3)(a(*shape)),
-        "must have shape (4,)",
-        "got (3,)",
+        "BatchNorm1d was made for 3 channels",
+        "got input of shape {}",
     ),
     *each(
         "BatchNorm1d(3) in training of",
@@ -499,22 +518,18 @@ MODULES = [
         "instance_norm needs more than one value per channel",
         "got input of shape {};",
     ),
-    *each(
-        "BatchNorm1d momentum is",
-        ValueError,
-        [-0.1, 1.1],
-        lambda n, a, momentum: n.BatchNorm1d(3, momentum=momentum)(a(2, 3)),
-        "momentum",
-        "must be in [0, 1]",
-        "got {}",
-    ),
-    *each(
-        "BatchNorm1d eps is",
-        ValueError,
-        [-1e-5, NAN],
-        lambda n, a, eps: n.BatchNorm1d(3, eps=eps)(a(2, 3)),
-        "eps must be finite and >= 0",
-        "got {}",
+    *(
+        wrong
+        for name in ("BatchNorm1d", "InstanceNorm2d")
+        for wrong in each(
+            f"{name} momentum is",
+            ValueError,
+            [-0.1, 1.1],
+            lambda n, a, momentum, name=name: getattr(n, name)(3, momentum=momentum),
+            "momentum",
+            "must be in [0, 1]",
+            "got {}",
+        )
     ),
     *each(
         "LayerNorm of",

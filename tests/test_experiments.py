@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from lnlib import experiments
 from lnlib.experiments import Data, Ensemble, digits, train
+from lnlib.experiments.ensembles import batch_generator
 
 RATES = (0.03, 0.3)
 
@@ -42,7 +43,7 @@ def test_side_by_side_is_as_alone(kind, build):
             torch.manual_seed(seed)
             alone = build()
             optimizer = kind(alone.parameters(), lr=rate)
-            batches = torch.randint(1000, (5, 6), generator=experiments.ensembles._generator(seed))
+            batches = torch.randint(1000, (5, 6), generator=batch_generator(seed))
             for batch in batches:
                 optimizer.zero_grad()
                 F.cross_entropy(alone(x[batch]), y[batch]).backward()

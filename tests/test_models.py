@@ -174,7 +174,7 @@ def test_normed_lstm_is_the_authors_formula():
 
 @pytest.mark.parametrize("kind", [LSTMCell, GRUCell])
 def test_cell_refuses_an_empty_state(kind):
-    with pytest.raises(ValueError, match="hidden_size: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="hidden_size must be positive, got 0"):
         kind(3, 0)
 
 
@@ -308,7 +308,7 @@ def test_goals_stop_at_the_end_of_a_game():
         critic.values.bias.fill_(50.0)
     part = torch.zeros(1, 4), torch.zeros(1, dtype=torch.long), torch.zeros(1, 4)
     goes_on, ends = (
-        reinforcement._squared_error(critic, critic, *part, torch.tensor([end])).item()
+        reinforcement.bellman_error(critic, critic, *part, torch.tensor([end])).item()
         for end in (False, True)
     )
     assert goes_on == pytest.approx((50 - (1 + 0.99 * 50)) ** 2, rel=1e-4)

@@ -1,5 +1,9 @@
 """Other libraries: what the table says is what they do; converters keep what a layer computes."""
 
+import os
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +21,29 @@ def library(request):
     if request.param not in parity.installed():
         pytest.skip(f"{request.param} is not installed")
     return request.param
+
+
+def test_asking_what_is_installed_changes_nothing(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(parity, "find_spec", lambda module: module != "tensorflow")
+    assert parity.installed() == NAMES
+    assert "KERAS_BACKEND" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("missing", "before", "after"),
+    [
+        ((), {}, {}),
+        (("tensorflow",), {}, {"KERAS_BACKEND": "torch"}),
+        (("tensorflow",), {"KERAS_BACKEND": "jax"}, {"KERAS_BACKEND": "jax"}),
+    ],
+)
+def test_keras_runs_on_torch_without_tensorflow(missing, before, after, monkeypatch):
+    monkeypatch.setattr(parity.keras, "find_spec", lambda module: module not in missing)
+    monkeypatch.setitem(sys.modules, "keras", ModuleType("keras"))
+    monkeypatch.setattr(os, "environ", before)
+    parity.keras.load()
+    assert before == after
 
 
 def random_parameters(shape, eps, seed=0):
@@ -83,7 +110,7 @@ def test_exports_our_layer_to_onnx():
     nn.init.normal_(layer.weight)
     x = torch.randn(4, 3, 5)
     model = parity.to_onnx(parity.from_torch(layer))
-    (y,) = parity.run_onnx(model, x=x.numpy())
+    y = parity.apply("ONNX", model, x.numpy())
     torch.testing.assert_close(torch.from_numpy(y), layer(x).detach())
 
 
@@ -97,8 +124,7 @@ def test_an_onnx_model_without_the_operator_is_named():
 def test_keras_without_gamma_or_beta():
     if "Keras" not in parity.installed():
         pytest.skip("Keras is not installed")
-    import keras
-
+    keras = parity.keras.load()
     layer = keras.layers.LayerNormalization(scale=False, epsilon=0.3)
     layer.build((None, 4))
     layer.set_weights([np.arange(4, dtype=np.float32)])

@@ -22,7 +22,7 @@ import build
 import checks
 import finish
 import notebooks
-from lnlib import topics
+from lnlib.pages import topics
 
 EDITIONS = tuple(build.TRANSLATIONS)
 CSPELL = build.ROOT / "node_modules" / "cspell" / "bin.mjs"

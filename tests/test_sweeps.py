@@ -1,11 +1,12 @@
 """Sweeps: every point once, resumed where they stopped, chosen without a look at the test."""
 
 import json
+import sys
 
 import pytest
 
-from lnlib.experiments import choose, recorded, sweep
-from lnlib.experiments.__main__ import SWEEPS
+from lnlib.experiments import Recording, choose, recorded, sweep
+from lnlib.experiments.__main__ import SWEEPS, main
 
 POINTS = [{"x": x, "name": name} for x in (1, 2, 3) for name in ("a", "b")]
 
@@ -87,6 +88,17 @@ def test_recordings_hold_every_point_of_their_sweep(name):
     found = [{key: row[key] for key in points[0]} for row in recording.rows]
     assert found == points
     assert {"date", "python", "torch", "machine"} == recording.provenance.keys()
+
+
+def test_a_sweep_is_recorded_where_one_asks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SWEEPS, "squares", (square, lambda: POINTS))
+    monkeypatch.setattr(sys, "argv", ["", "squares", "--json", "found.json"])
+    main()
+    assert capsys.readouterr().out == "found.json\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+    recording = Recording(**json.loads((tmp_path / "found.json").read_text()))
+    assert recording.where(x=3) == [{"x": 3, "name": name, "square": 9} for name in "ab"]
 
 
 def test_an_unknown_recording_says_how_to_make_it():

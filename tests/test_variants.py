@@ -9,8 +9,8 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from lnlib import reference_variants as reference
 from lnlib import variants
+from lnlib.reference import variants as reference
 
 H = 6
 TRUE_GRADIENTS = {

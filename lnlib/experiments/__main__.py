@@ -5,32 +5,32 @@ current folder until the sweep is whole.
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from lnlib.experiments import generative, recurrent, reinforcement, sweeps, theory, transformer
 
-SWEEPS: dict[str, tuple[Callable[..., sweeps.Row], Callable[[], list[sweeps.Row]]]] = {
-    "deep": (transformer.run_deep, transformer.deep_points),
-    "gan": (generative.run_gan, generative.gan_points),
-    "generative": (generative.run, generative.points),
-    "recurrent": (recurrent.run, recurrent.points),
-    "reinforcement": (reinforcement.run, reinforcement.points),
-    "theory": (theory.run, theory.points),
-    "transformer": (transformer.run, transformer.points),
+SWEEPS = {
+    name: sweep
+    for page in (generative, recurrent, reinforcement, theory, transformer)
+    for name, sweep in page.SWEEPS.items()
 }
 
 
 def main() -> None:
-    """Run one sweep and write it into the package."""
+    """Run one sweep and write it where the pages read it, or where one asks."""
     parser = argparse.ArgumentParser(prog="python -m lnlib.experiments", description=__doc__)
     parser.add_argument("name", choices=SWEEPS)
     parser.add_argument("--workers", type=int, default=1, help="processes, each on one thread")
-    arguments = parser.parse_args()
-    run, points = SWEEPS[arguments.name]
-    unfinished = Path(f"{arguments.name}.jsonl")
-    rows = sweeps.sweep(run, points(), unfinished, workers=arguments.workers)
-    print(sweeps.record(arguments.name, rows))
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE",
+        help="where to write the sweep; by default over the recording that comes with lnlib",
+    )  # fmt: skip
+    options = parser.parse_args()
+    path = options.json or Path(str(sweeps.RECORDINGS / f"{options.name}.json"))
+    unfinished = Path(f"{options.name}.jsonl")
+    run, points = SWEEPS[options.name]
+    sweeps.record(path, sweeps.sweep(run, points(), unfinished, workers=options.workers))
+    print(path)
     unfinished.unlink()
 
 

@@ -147,7 +147,7 @@ class Ensemble:
 
     def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
         each = [
-            torch.randint(examples, (steps, batch_size), generator=_generator(seed))
+            torch.randint(examples, (steps, batch_size), generator=batch_generator(seed))
             for seed in range(self.seeds)
         ]
         return torch.stack(each, 1).repeat(1, len(self.learning_rates), 1)
@@ -272,6 +272,11 @@ def train(
     )
 
 
+def batch_generator(seed: int) -> torch.Generator:
+    """Return what draws the batches of a seed, apart from its initial weights."""
+    return torch.Generator().manual_seed(1000 + seed)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keep torch from sharing operations so small that waiting for each other costs more."""
@@ -281,7 +286,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(1000 + seed)

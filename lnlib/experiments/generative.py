@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error, train
+from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 
-Norm = Callable[[int], nn.Module]
 PIXELS, LATENT, LABELS = 64, 8, 10
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "none": nn.Identity,
     "LN": nn.LayerNorm,
     "GN": lambda width: nn.GroupNorm(8, width),
@@ -24,7 +25,7 @@ NORMS: dict[str, Norm] = {
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
-def hidden(inputs: int, width: int, norm: Norm, depth: int = 2) -> nn.Sequential:
+def hidden(inputs: int, width: int, norm: MakeNorm, depth: int = 2) -> nn.Sequential:
     """Return hidden layers: linear, norm, leaky ReLU."""
     layers: list[nn.Module] = []
     for _ in range(depth):
@@ -42,7 +43,7 @@ class VAE(nn.Module):
     Source: Kingma, Welling (2014), https://arxiv.org/abs/1312.6114.
     """
 
-    def __init__(self, norm: Norm, width: int = 64) -> None:
+    def __init__(self, norm: MakeNorm, width: int = 64) -> None:
         super().__init__()
         self.encode = nn.Sequential(hidden(PIXELS, width, norm), nn.Linear(width, 2 * LATENT))
         self.decode = nn.Sequential(hidden(LATENT, width, norm), nn.Linear(width, PIXELS))
@@ -69,7 +70,7 @@ def elbo(outputs: Tensor, image: Tensor, variance: float = 0.1) -> Tensor:
 class Critic(nn.Module):
     """Score images of shape (N, 64) with one number each."""
 
-    def __init__(self, norm: Norm, width: int = 64) -> None:
+    def __init__(self, norm: MakeNorm, width: int = 64) -> None:
         super().__init__()
         self.net = nn.Sequential(hidden(PIXELS, width, norm), nn.Linear(width, 1))
 
@@ -298,3 +299,6 @@ def gan_points(seeds: int = 5) -> list[dict[str, Any]]:
     """Return the arguments of all runs of `run_gan` that the book shows."""
     arms = product(NORMS, (0.0001, *RATES), range(seeds))
     return [dict(zip(("norm", "learning_rate", "seed"), arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"gan": (run_gan, gan_points), "generative": (run, points)}

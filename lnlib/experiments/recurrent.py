@@ -1,6 +1,5 @@
 """Recurrent nets on long sequences: digits pixel by pixel, and the adding problem."""
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -9,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, digits, minus_squared_error, right, train
+from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 from lnlib.recurrent import GRUCell, LSTMCell
 
-Norm = Callable[[int], nn.Module]
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "none": nn.Identity,
     "LN": nn.LayerNorm,
     "BN": nn.BatchNorm1d,
@@ -121,3 +121,6 @@ def points() -> list[dict[str, Any]]:
         *product(["adding"], ["LSTM", "GRU"], ["none", "LN"], [20, 40], [1.0]),
     ]
     return [dict(zip(names, arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"recurrent": (run, points)}

@@ -3,7 +3,6 @@
 CartPole pays 1 for every step, discounted by 0.99, so no true value exceeds 100.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from itertools import product
 from typing import Any
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Norm = Callable[[int], nn.Module]
+from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
+
 Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
-NORMS: dict[str, Norm] = {"none": nn.Identity, "LN": nn.LayerNorm}
+NORMS: dict[str, MakeNorm] = {"none": nn.Identity, "LN": nn.LayerNorm}
 DISCOUNT, HIGHEST = 0.99, 100.0
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
 RATES = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -35,7 +36,7 @@ class Critic(nn.Module):
         torch.Size([7, 2])
     """
 
-    def __init__(self, norm: Norm, width: int = 64) -> None:
+    def __init__(self, norm: MakeNorm, width: int = 64) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(4, width), nn.Linear(width, width)
         self.norm_first, self.norm_second = norm(width), norm(width)
@@ -104,7 +105,7 @@ def fit_offline(
         _improve(critic, critic, optimizer, *(part[batch] for part in data))
 
 
-def _squared_error(
+def bellman_error(
     critic: Critic,
     target: Critic,
     states: Tensor,
@@ -112,7 +113,16 @@ def _squared_error(
     following: Tensor,
     ended: Tensor,
 ) -> Tensor:
-    """Return the mean square of what Bellman's equation lacks."""
+    """Return the mean squared Bellman error: of Q(s, a) from 1 + 0.99 max Q'(s', ·), or from 1.
+
+    Args:
+        critic: Q, which gets a gradient.
+        target: Q', which gets none; may be the same.
+        states: s, of shape (N, 4).
+        actions: a, of shape (N,) and dtype int64.
+        following: s', of shape (N, 4).
+        ended: whether the game ended with this step, of shape (N,) and dtype bool.
+    """
     with torch.no_grad():
         goals = 1 + DISCOUNT * target(following).amax(1) * ~ended
     return F.mse_loss(critic(states).gather(1, actions[:, None]).squeeze(1), goals)
@@ -121,7 +131,7 @@ def _squared_error(
 def _improve(
     critic: Critic, target: Critic, optimizer: torch.optim.Optimizer, *transitions: Tensor
 ) -> None:
-    loss = _squared_error(critic, target, *transitions)
+    loss = bellman_error(critic, target, *transitions)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -228,3 +238,6 @@ def points(seeds: int = 5) -> list[dict[str, Any]]:
     arms = product(NORMS, (True, False), RATES, range(seeds))
     names = ("norm", "target", "learning_rate", "seed")
     return [dict(zip(names, arm, strict=True)) for arm in arms]
+
+
+SWEEPS: dict[str, Sweep] = {"reinforcement": (run, points)}

@@ -2,12 +2,11 @@
 
 A sweep is a list of points, each the keyword arguments of one run. Every finished run is one line
 of a file at once, so an interrupted sweep goes on where it stopped. A finished sweep travels with
-the package, together with the versions it was computed with.
+the package, in `lnlib/recordings/`, together with the versions it was computed with.
 """
 
 import json
 import math
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lnlib.bench import versions
 from lnlib.experiments.ensembles import one_thread
+from lnlib.provenance import environment
 
 Point = Mapping[str, Any]
 Row = dict[str, Any]
+Sweep = tuple[Callable[..., Row], Callable[[], list[Row]]]  # a run, and all its points
+RECORDINGS = files("lnlib") / "recordings"
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,10 @@ def sweep(
     return [{**point, **done[key]} for key, point in wanted.items()]
 
 
-def record(name: str, rows: Iterable[Row]) -> Path:
-    """Write a finished sweep into the package, for `recorded`; return its path."""
-    path = Path(str(files("lnlib.experiments").joinpath(f"{name}.json")))
+def record(path: Path, rows: Iterable[Row]) -> None:
+    """Write a finished sweep with what it was computed with, a line for each run."""
     lines = ",\n".join(json.dumps(row) for row in rows)
-    path.write_text(f'{{"provenance": {json.dumps(provenance())},\n"rows": [\n{lines}\n]}}\n')
-    return path
+    path.write_text(f'{{"provenance": {json.dumps(environment())},\n"rows": [\n{lines}\n]}}\n')
 
 
 def recorded(name: str) -> Recording:
@@ -94,7 +93,7 @@ def recorded(name: str) -> Recording:
     Raises:
         FileNotFoundError: if there is none of this name.
     """
-    source = files("lnlib.experiments").joinpath(f"{name}.json")
+    source = RECORDINGS / f"{name}.json"
     if not source.is_file():
         raise FileNotFoundError(
             f"name: no sweep is recorded as {name!r}; record it: python -m lnlib.experiments {name}"
@@ -127,11 +126,6 @@ def choose(rows: Iterable[Row], arm: Sequence[str]) -> dict[tuple[Any, ...], lis
 def _mean_loss(rows: list[Row]) -> float:
     losses = [row["validation"] for row in rows]
     return sum(math.inf if loss is None else loss for loss in losses) / len(losses)
-
-
-def provenance() -> dict[str, Any]:
-    """Return the versions and the date of a recording."""
-    return {**versions(), "machine": platform.machine()}
 
 
 def _key(point: Point) -> str:

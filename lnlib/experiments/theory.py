@@ -3,7 +3,6 @@
 All layers are as wide as the digits have pixels, so that only norm, order and depth differ.
 """
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -12,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Ensemble, digits, train
+from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 from lnlib.variants import AdaNorm, DetachNorm
 
-Norm = Callable[[int], nn.Module]
 Order = Literal["norm-relu", "relu-norm", "residual"]
 WIDTH = 64  # pixels of a digit
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "none": nn.Identity,
     "LN": nn.LayerNorm,
     "RMS": lambda width: nn.RMSNorm(width, eps=1e-5),
@@ -41,7 +41,7 @@ class Layer(nn.Module):
     ========= ==================
     """
 
-    def __init__(self, norm: Norm, order: Order, gain: float) -> None:
+    def __init__(self, norm: MakeNorm, order: Order, gain: float) -> None:
         super().__init__()
         self.linear, self.norm, self.order = nn.Linear(WIDTH, WIDTH), norm(WIDTH), order
         nn.init.normal_(self.linear.weight, std=gain * (2 / WIDTH) ** 0.5)
@@ -76,7 +76,11 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, depth: int, norm: Norm = nn.Identity, order: Order = "norm-relu", gain: float = 1.0
+        self,
+        depth: int,
+        norm: MakeNorm = nn.Identity,
+        order: Order = "norm-relu",
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         if order not in get_args(Order):
@@ -219,3 +223,6 @@ def points() -> list[dict[str, Any]]:
     ]
     defaults = {"order": "norm-relu", "gain": 1.0, "optimizer": "SGD", "examples": 1000, "split": 0}
     return [{**defaults, "seeds": 5, "steps": 300, **point} for point in plain]
+
+
+SWEEPS: dict[str, Sweep] = {"theory": (run, points)}

@@ -6,7 +6,7 @@ Python's standard library, which is there wherever Python is.
 
 import math
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -19,15 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lnlib.experiments.ensembles import batch_generator
+from lnlib.experiments.sweeps import Sweep
+from lnlib.modules import MakeNorm
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
 
-Norm = Callable[[int], nn.Module]
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
 BYTES = 128  # ASCII
 CONTEXT = 64
 
 
-NORMS: dict[str, Norm] = {
+NORMS: dict[str, MakeNorm] = {
     "LN": nn.LayerNorm,
     "RMS": lambda width: nn.RMSNorm(width, eps=1e-5),
     "DyT": DynamicTanh,
@@ -83,7 +85,7 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, branch: nn.Module, width: int, norm: Norm, placement: Placement, depth: int
+        self, branch: nn.Module, width: int, norm: MakeNorm, placement: Placement, depth: int
     ) -> None:
         super().__init__()
         inner = placement in ("pre", "sandwich", "peri")
@@ -125,7 +127,7 @@ class LanguageModel(nn.Module):
     def __init__(
         self,
         depth: int,
-        norm: Norm = nn.LayerNorm,
+        norm: MakeNorm = nn.LayerNorm,
         placement: Placement = "pre",
         *,
         width: int = 32,
@@ -292,7 +294,7 @@ def fit(
         seed: of the batches.
         description: shown beside the progress bar; none without.
     """
-    generator = torch.Generator().manual_seed(1000 + seed)
+    generator = batch_generator(seed)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True
     )
@@ -395,3 +397,6 @@ def points(seeds: int = 5) -> list[dict[str, Any]]:
         for rate in RATES
         for seed in range(seeds)
     ]
+
+
+SWEEPS: dict[str, Sweep] = {"deep": (run_deep, deep_points), "transformer": (run, points)}

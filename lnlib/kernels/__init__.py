@@ -32,7 +32,8 @@ def offer(norm: str, x: Any) -> Callable[..., Tensor] | None:
         return None
     if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return None
-    return {"layer_norm": layer_norm, "rms_norm": rms_norm}[norm]
+    norms: dict[str, Callable[..., Tensor]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
+    return norms[norm]
 
 
 def layer_norm(

@@ -11,7 +11,7 @@ that short rows are not judged by the cost of a launch. Needs the extra `book` (
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,9 @@ def predicted(shape: Shape, passed: str, processors: int = 132) -> tuple[float, 
     return round(least / worst, 3), round(least / best, 3)
 
 
-def sweep(elements: int = ELEMENTS["cuda"]) -> list[Shape]:
-    """Return shapes that all move the same bytes."""
-    return [Shape(elements // n, n, "sweep") for n in WIDTHS]
+def sweep(elements: int = ELEMENTS["cuda"], widths: Sequence[int] = WIDTHS) -> list[Shape]:
+    """Return shapes of many row lengths that all move the same bytes."""
+    return [Shape(elements // n, n, "sweep") for n in widths]
 
 
 def shapes(device: torch.device) -> list[Shape]:

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 from tqdm import tqdm
@@ -75,7 +76,7 @@ def facts(
     kernel = getattr(gpu, how.kernel)
     absent = () if residual else ("R", "S", "DS")
     types = gpu.types(kernel, dtype, absent)
-    values = {"eps": 1e-5, "N": columns, "CENTER": center, **how.constants}
+    values: dict[str, Any] = {"eps": 1e-5, "N": columns, "CENTER": center, **how.constants}
     values |= dict.fromkeys(absent)
     constants = {k: values[k] for k, kind in types.items() if kind == "constexpr"}
     aligned = {

@@ -67,6 +67,7 @@ def group_norm(
         ValueError: shapes do not fit, or `num_groups` does not divide the channels.
 
     Example:
+        >>> import numpy as np
         >>> x = np.array([[[0.0, 2.0], [10.0, 30.0]]])
         >>> group_norm(x, num_groups=2, eps=0.0)
         array([[[-1.,  1.],
@@ -151,6 +152,7 @@ def instance_norm(
         ValueError: shapes do not fit, one position only, or running statistics missing.
 
     Example:
+        >>> import numpy as np
         >>> instance_norm(np.array([[[0.0, 2.0], [10.0, 30.0]]]), eps=0.0)
         array([[[-1.,  1.],
                 [-1.,  1.]]])
@@ -247,6 +249,7 @@ def batch_norm(
             missing in evaluation, or `momentum=None` without a counter.
 
     Example:
+        >>> import numpy as np
         >>> mean, var = np.zeros(1), np.ones(1)
         >>> batch_norm(np.array([[0.0], [2.0]]), mean, var, training=True, eps=0.0)
         array([[-1.],

@@ -10,7 +10,7 @@ import triton.language as tl
 from triton.runtime.interpreter import interpreter_builder
 
 from lnlib import kernels
-from lnlib.traffic import Operations, traffic
+from lnlib.kernels.traffic import Operations, traffic
 
 
 @triton.jit

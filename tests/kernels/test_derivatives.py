@@ -6,7 +6,8 @@ from kernel_cases import DEVICE, data, random
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 import lnlib
-from lnlib import functional, kernels
+from lnlib import formula, functional, kernels
+from lnlib.kernels.operators import norm_backward, norm_forward
 
 
 @pytest.mark.parametrize(("eps", "fast_mode"), [(1e-5, False), (0.3, True)])
@@ -53,11 +54,11 @@ def test_gradient_identities(columns):
 def test_operators_are_registered_right():
     x, weight, bias, dy = data(3, 20, torch.float32)
     forward = (x, None, weight, bias, 1e-5, True)
-    torch.library.opcheck(kernels.norm_forward, forward)
-    torch.library.opcheck(kernels.norm_forward, (x, dy, weight, None, 1e-5, False))
-    _, _, mean, rstd = kernels.norm_forward(*forward)
+    torch.library.opcheck(norm_forward, forward)
+    torch.library.opcheck(norm_forward, (x, dy, weight, None, 1e-5, False))
+    _, _, mean, rstd = norm_forward(*forward)
     torch.library.opcheck(
-        kernels.norm_backward, (dy, None, x, weight, bias, mean.detach(), rstd.detach(), 1e-5, True)
+        norm_backward, (dy, None, x, weight, bias, mean.detach(), rstd.detach(), 1e-5, True)
     )
 
 
@@ -77,43 +78,62 @@ def test_compiles_without_a_break():
 
 
 @pytest.fixture
-def on_gpu(monkeypatch):
-    """Make `lnlib.functional` believe that tensors are on a GPU, and count its launches."""
-    launches = []
+def launches(monkeypatch):
+    """Offer the kernels for tensors of this machine, and note which norm was offered."""
+    offered = []
 
     class Counted:
-        def __getattr__(self, name):
-            launches.append(name)
-            return getattr(kernels, name)
+        def offer(norm, x):
+            if found := kernels.offer(norm, x):
+                offered.append(norm)
+            return found
 
-    monkeypatch.setattr(functional, "kernels", Counted())
-    monkeypatch.setattr(functional, "_on_gpu", lambda x: True)
-    return launches
+    monkeypatch.setattr(kernels, "DEVICES", (DEVICE,))
+    with functional.only(Counted, formula):
+        yield offered
 
 
-def test_functions_and_modules_use_the_kernels(on_gpu):
+def test_functions_and_modules_use_the_kernels(launches):
     x, weight, bias, dy = data(3, 12, torch.float32)
     layer, rms = lnlib.LayerNorm(12, device=DEVICE), lnlib.RMSNorm(12, device=DEVICE)
     functional.layer_norm(x, (12,), weight, bias).backward(dy)
     layer(x), rms(x), functional.rms_norm(x, (12,), weight)
-    assert on_gpu == ["layer_norm", "layer_norm", "rms_norm", "rms_norm"]
+    assert launches == ["layer_norm", "layer_norm", "rms_norm", "rms_norm"]
 
 
-def test_the_kernels_can_be_switched_off(on_gpu):
-    x = data(3, 12, torch.float32)[0]
+def test_one_way_can_be_chosen_and_the_ways_come_back(launches):
+    x, ways = data(3, 12, torch.float32)[0], functional.ways
     fast = functional.layer_norm(x, (12,))
-    functional.use_kernels(False)
-    try:
+    with functional.only(formula):
         torch.testing.assert_close(functional.layer_norm(x, (12,)), fast)
-    finally:
-        functional.use_kernels(True)
-    assert on_gpu == ["layer_norm"]
+    assert launches == ["layer_norm"]
+    with pytest.raises(ZeroDivisionError), functional.only(formula):
+        1 / 0  # noqa: B018
+    assert functional.ways == ways
 
 
-def test_forward_mode_goes_without_the_kernels(on_gpu):
+def test_forward_mode_goes_without_the_kernels(launches):
     x, v = data(3, 12)[0].detach(), random(3, 12, seed=4)
     tangent = torch.func.jvp(lambda x: functional.layer_norm(x, (12,), eps=0.3), (x,), (v,))[1]
     with forward_ad.dual_level():
         y = functional.layer_norm(forward_ad.make_dual(x, v), (12,), eps=0.3)
         torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, tangent)
-    assert on_gpu == []
+    assert launches == []
+
+
+def test_a_tensor_that_no_way_takes():
+    x = data(3, 12)[0].detach()
+    with (
+        functional.only(kernels),
+        forward_ad.dual_level(),
+        pytest.raises(RuntimeError, match=r"lnlib.kernels cannot .*; add lnlib.formula"),
+    ):
+        functional.layer_norm(x, (12,))
+
+
+def test_a_compiled_function_follows_the_ways():
+    x = data(3, 12)[0].detach()
+    compiled = torch.compile(lambda x: functional.layer_norm(x, (12,)), fullgraph=True)
+    want = compiled(x)
+    with functional.only(formula):
+        torch.testing.assert_close(compiled(x), want)

@@ -8,6 +8,7 @@ import torch
 from kernel_cases import DEVICE, SMALL, UNIT, assert_close, data, expected, random, run
 
 from lnlib import kernels, reference
+from lnlib.kernels import launch
 
 EPS = (1e-5, 0.3)
 ROWS = [1, 2, 3, 7, 64, 100, 1000, 1024, 1025]
@@ -93,7 +94,7 @@ def test_empty_inputs():
 @pytest.fixture
 def small_blocks(monkeypatch):
     for name, columns in SMALL.items():
-        monkeypatch.setattr(kernels, name, columns)
+        monkeypatch.setattr(launch, name, columns)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -9,10 +9,12 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
-from lnlib import bench_gpu
+from lnlib.kernels import bench, peers
+from lnlib.pages import speed
+from lnlib.provenance import installed
 
 CPU = torch.device("cpu")
-SMALL = bench_gpu.Shape(8, 32, "sweep")
+SMALL = bench.Shape(8, 32, "sweep")
 
 
 def clock(run):
@@ -23,7 +25,7 @@ def clock(run):
 
 def few(operation):
     """Contenders that need no compiler."""
-    right = bench_gpu.of_torch(operation)
+    right = peers.of_torch(operation)
 
     def wrong(x, w, b, eps):
         return right(x, w, b, eps) * 1.05
@@ -31,14 +33,14 @@ def few(operation):
     def broken(x, w, b, eps):
         raise RuntimeError("no kernel for this shape")
 
-    return {"torch": right, "lnlib": bench_gpu.of_lnlib(operation), "w": wrong, "x": broken}
+    return {"torch": right, "lnlib": peers.of_lnlib(operation), "w": wrong, "x": broken}
 
 
 @pytest.mark.parametrize("operation", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_times_what_is_right_and_names_what_is_not(operation, dtype):
-    results = list(bench_gpu.measure(few(operation), operation, SMALL, dtype, CPU, clock))
-    assert len(results) == 4 * len(bench_gpu.TENSORS)
+    results = list(bench.measure(few(operation), operation, SMALL, dtype, CPU, clock))
+    assert len(results) == 4 * len(bench.TENSORS)
     for r in results:
         assert (r.ms is not None) == (r.contender in ("torch", "lnlib")), r
         assert (r.failure == "") == (r.ms is not None)
@@ -60,18 +62,17 @@ def test_calls_peers_as_they_are_called(operation, monkeypatch):
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    for peer in (bench_gpu.of_apex, bench_gpu.of_transformer_engine):
-        error = bench_gpu.deviation(peer(operation), operation, SMALL, torch.float64, CPU)
+    for peer in (peers.of_apex, peers.of_transformer_engine):
+        error = bench.deviation(peer(operation), operation, SMALL, torch.float64, CPU)
         assert error < 1e-3
 
 
 def test_names_the_versions_of_what_is_installed():
-    pytest.importorskip("triton")
-    assert set(bench_gpu.installed()) >= {"triton"}
+    assert installed("torch", *peers.PEERS).keys() >= {"torch"}
 
 
 def test_counts_bytes():
-    row = bench_gpu.Result(
+    row = bench.Result(
         contender="lnlib", operation="layer_norm", passed="backward", dtype="bfloat16",
         rows=1000, columns=1000, why="sweep", copy_ms=2.0, ms=6.0,
     )  # fmt: skip
@@ -92,32 +93,43 @@ def test_counts_bytes():
     ],
 )
 def test_predicts_what_the_bytes_allow(rows, columns, passed, bounds):
-    shape = bench_gpu.Shape(rows, columns, "")
-    assert bench_gpu.predicted(shape, passed) == pytest.approx(bounds, abs=0.002)
+    shape = bench.Shape(rows, columns, "")
+    assert bench.predicted(shape, passed) == pytest.approx(bounds, abs=0.002)
 
 
 def test_every_shape_of_the_sweep_moves_the_same_bytes():
-    sweep = [s for s in bench_gpu.shapes() if s.why == "sweep"]
-    assert {s.rows * s.columns for s in sweep} == {bench_gpu.ELEMENTS}
+    sweep = bench.sweep()
+    assert {s.rows * s.columns for s in sweep} == {bench.ELEMENTS["cuda"]}
     assert {s.columns for s in sweep} == {2**k for k in range(8, 17)}
 
 
 def test_draws_and_reads_a_recording(tmp_path):
-    results = list(
-        bench_gpu.measure(few("layer_norm"), "layer_norm", SMALL, torch.float32, CPU, clock)
-    )
-    figure = bench_gpu.draw(results, "layer_norm", "float32")
+    results = list(bench.measure(few("layer_norm"), "layer_norm", SMALL, torch.float32, CPU, clock))
+    figure = speed.draw(results, "layer_norm", "float32")
     assert [len(axes.lines) - 1 for axes in figure.axes] == [2, 2]
     plt.close(figure)
     path = tmp_path / "recording.json"
-    bench_gpu.write(path, {"device": "cpu"}, results)
-    assert bench_gpu.load(path) == ({"device": "cpu"}, results)
+    bench.write(path, {"device": "cpu"}, results)
+    assert bench.load(path) == ({"device": "cpu"}, results)
 
 
-def test_without_a_gpu_says_what_to_do(capsys, monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    monkeypatch.setattr("sys.argv", ["bench_gpu"])
-    with pytest.raises(SystemExit):
-        bench_gpu.main()
-    assert "lnlib.bench`" in capsys.readouterr().err
+def test_the_command_measures_and_the_drawing_follows(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "cpu.json"
+    monkeypatch.setattr(peers, "contenders", few)
+    monkeypatch.setattr(bench, "shapes", lambda device: bench.sweep(2**16, (256, 1024)))
+    monkeypatch.setattr(bench, "cold_clock", lambda device: clock)
+    monkeypatch.setattr("sys.argv", ["bench", "--json", str(path)])
+    bench.main()
+    assert "torch" in capsys.readouterr().out
+    about, results = bench.load(path)
+    assert {r.columns for r in results} == {256, 1024}
+    assert {"date", "device", "versions"} <= about.keys()
+    monkeypatch.setattr("sys.argv", ["speed", str(path)])
+    speed.main()
+    assert {p.stem for p in tmp_path.glob("*.svg")} == {"layer_norm", "rms_norm"}
+
+
+def test_a_cpu_is_measured_in_float32_and_without_long_rows_of_models():
+    assert bench.usual_dtype(CPU) == torch.float32
+    assert {s.why for s in bench.shapes(CPU)} == {"sweep"}
+    assert bench.cold_clock(CPU)(lambda: torch.ones(2**16).sum()) > 0

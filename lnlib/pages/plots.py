@@ -1,17 +1,19 @@
 """One look for every figure and table of the book.
 
 Figures are SVG on opaque white: readable in any notebook, and the site inverts them in dark mode.
-The palette is Okabe and Ito's, safe for color-blind readers; a method keeps its color everywhere.
+The colors are safe for color-blind readers; a method keeps its own everywhere, and so does a
+library in the benchmarks. Everything else about the look is in `book.mplstyle`.
 
-Source: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/.
+Sources: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/, for the methods; Tol (2021), scheme
+"muted", https://personal.sron.nl/~pault/, for the libraries.
 """
 
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
-import matplotlib as mpl
 import numpy as np
 from IPython.display import Markdown
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -28,6 +30,13 @@ COLORS = MappingProxyType(
         "outside": "#D55E00",
         "accent": "#E69F00",
         "muted": "#999999",
+        "lnlib": "#332288",
+        "torch": "#CC6677",
+        "torch.compile": "#882255",
+        "Liger": "#117733",
+        "QuACK": "#999933",
+        "Apex": "#44AA99",
+        "Transformer Engine": "#AA4499",
     }
 )
 
@@ -37,31 +46,11 @@ def use_style() -> None:
 
     Example:
         >>> use_style()
-        >>> mpl.rcParams["axes.spines.top"]
+        >>> from matplotlib import rcParams
+        >>> rcParams["axes.spines.top"]
         False
     """
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (5.5, 3.3),  # letters of 10 points are legible as wide as a phone
-            "figure.facecolor": "white",
-            "axes.facecolor": "white",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.labelsize": 10.5,
-            "axes.titlesize": 11.5,
-            "axes.titlelocation": "left",
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#e6e6e6",
-            "grid.linewidth": 0.8,
-            "lines.linewidth": 2.0,
-            "font.family": "DejaVu Sans",
-            "font.size": 10,
-            "legend.frameon": False,
-            "figure.constrained_layout.use": True,
-            "svg.hashsalt": "lnlib",
-        }
-    )
+    style.use("lnlib.pages.book")
     set_matplotlib_formats("svg", bbox_inches="tight", metadata={"Date": None})  # type: ignore[no-untyped-call]
 
 

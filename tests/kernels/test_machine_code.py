@@ -3,8 +3,15 @@
 import pytest
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
-from lnlib import kernels
-from lnlib.machine_code import TARGETS, WIDTHS, kernels_of, offset_bits, survey_apart, table
+from lnlib.kernels import launch
+from lnlib.kernels.machine_code import (
+    TARGETS,
+    WIDTHS,
+    launches,
+    offset_bits,
+    survey_apart,
+    table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +23,10 @@ def survey():
 def test_covers_every_kernel_row_length_and_target(survey):
     found = [(f.capability, f.columns, f.kernel) for f in survey]
     assert found == [
-        (capability, columns, kernel.__name__)
+        (capability, columns, how.kernel)
         for capability in TARGETS.values()
         for columns in WIDTHS
-        for kernel in kernels_of(columns)
+        for how in launches(columns)
     ]
     two = {f"{wide}{way}_kernel" for wide in ("", "wide_") for way in ("forward", "backward")}
     assert {f.kernel for f in survey} == two | {"row_sums_kernel"}
@@ -72,9 +79,15 @@ def test_table_shows_every_row(survey):
 
 
 def test_launches_cover_every_row_length():
-    for columns in (1, 2, 255, 257, kernels.ROW, kernels.ROW + 1, 262_144):
-        forward, backward = kernels.forward_launch(columns), kernels.backward_launch(columns)
-        assert ("BLOCK_M" in forward) == (columns <= kernels.ROW)
-        assert ("BLOCK_M" in backward) == (columns <= kernels.ROW_BACKWARD)
-        if "BLOCK_M" in forward:
-            assert forward["BLOCK_N"] >= columns
+    for columns in (1, 2, 255, 257, launch.ROW, launch.ROW + 1, 262_144):
+        forward, backward = launch.forward(columns), launch.backward(columns)
+        assert (forward.rows is None) == (columns > launch.ROW)
+        assert (len(backward) == 2) == (columns > launch.ROW_BACKWARD)
+        for how, longest in ((forward, launch.ROW), (backward[0], launch.ROW_BACKWARD)):
+            assert how.columns >= columns or columns > longest
+            assert how.tiles(1, columns) == (1, -(-columns // how.columns))
+
+
+def test_a_launch_cannot_be_changed():
+    with pytest.raises(AttributeError, match="cannot assign"):
+        launch.forward(64).warps = 8

@@ -1,0 +1,1 @@
+"""What only the book's notebooks import: the look of figures, drawings, the map of topics."""
