@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from oracles import assert_close, normal
 from torch.func import grad, hessian, jvp, vmap
 
 from lnlib import functional, reference
@@ -26,17 +27,15 @@ with_half = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], id
 
 def draw(method, dtype=torch.float64, requires_grad=False):
     """Input and parameters of a method."""
-    generator = torch.Generator().manual_seed(0)
     shape = METHODS[method].get("normalized_shape", SHAPE[1:2])
     names = ("weight",) if method == "rms_norm" else ("weight", "bias")
-    x = torch.randn(SHAPE, generator=generator, dtype=torch.float64) * 2 + 1
-    values = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name in names}
-    tensors = {"input": x, **values}
+    values = {name: normal(*shape, seed=seed) for seed, name in enumerate(names, 2)}
+    tensors = {"input": normal(*SHAPE) * 2 + 1, **values}
     return {k: v.to(dtype).requires_grad_(requires_grad) for k, v in tensors.items()}
 
 
 def cotangent(like, seed=1):
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
+    return normal(*like.shape, seed=seed, dtype=like.dtype)
 
 
 def call(library, method, input, eps, weight=None, bias=None):
@@ -60,10 +59,6 @@ def composition(method, x, eps):
     over = (2, 3) if method == "group_norm" else axes[method]
     c = v if method == "rms_norm" else v - v.mean(over, keepdim=True)
     return (c * (c.square().mean(over, keepdim=True) + eps).rsqrt()).reshape(x.shape)
-
-
-def assert_close(got, want, tolerance=1e-12):
-    torch.testing.assert_close(got, want, rtol=0, atol=tolerance * max(1, want.abs().max().item()))
 
 
 # --- values and gradients -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from oracles import normal
 from torch import nn
 
 import lnlib
@@ -42,8 +43,7 @@ with_each_case = pytest.mark.parametrize(("name", "args", "options"), CASES, ids
 
 
 def draw(name, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return 1 + 2 * torch.randn(INPUTS[name], generator=generator, dtype=dtype)
+    return 1 + 2 * normal(*INPUTS[name], seed=seed, dtype=dtype)
 
 
 def pair(name, args, options, **more):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from oracles import assert_close
 from torch import nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
@@ -23,11 +24,6 @@ TRUE_GRADIENTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def draw(*shape):
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
@@ -37,10 +33,6 @@ def shaken(module):
     for parameter in module.double().parameters():
         nn.init.normal_(parameter)
     return module
-
-
-def expect(found, expected):
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TRUE_GRADIENTS)
@@ -115,9 +107,9 @@ def test_conditional_norm_is_the_closed_formula_forward_and_backward():
     gain, shift = (array(part) for part in modulation.chunk(2, 1))
     expected, cache = reference.conditional_layer_norm_forward(array(x), gain, shift, 0.3)
     dx, d_gain, d_shift = reference.conditional_layer_norm_backward(dy.numpy(), cache)
-    expect(y.detach(), torch.from_numpy(expected))
-    expect(x.grad, torch.from_numpy(dx))
-    expect(modulation.grad, torch.from_numpy(np.concatenate([d_gain, d_shift], 1)))
+    assert_close(y.detach(), torch.from_numpy(expected))
+    assert_close(x.grad, torch.from_numpy(dx))
+    assert_close(modulation.grad, torch.from_numpy(np.concatenate([d_gain, d_shift], 1)))
 
 
 def test_weight_norm_is_torchs_parametrization():
@@ -128,34 +120,34 @@ def test_weight_norm_is_torchs_parametrization():
         array(parts.original1), array(parts.original0)[:, 0]
     )
     d_direction, d_length = reference.weight_norm_backward(d_weight.numpy(), cache)
-    expect(layer.weight.detach(), torch.from_numpy(weight))
-    expect(parts.original1.grad, torch.from_numpy(d_direction))
-    expect(parts.original0.grad[:, 0], torch.from_numpy(d_length))
+    assert_close(layer.weight.detach(), torch.from_numpy(weight))
+    assert_close(parts.original1.grad, torch.from_numpy(d_direction))
+    assert_close(parts.original0.grad[:, 0], torch.from_numpy(d_length))
 
 
 def test_query_key_norm_bounds_every_score():
     norm, (q, k) = variants.QueryKeyNorm(H).double(), 100 * draw(2, 7, H)
     q_hat, k_hat = norm(q, k)
-    expect(q_hat, F.rms_norm(q, (H,), eps=1e-5))
-    expect(k_hat, F.rms_norm(k, (H,), eps=1e-5))
+    assert_close(q_hat, F.rms_norm(q, (H,), eps=1e-5))
+    assert_close(k_hat, F.rms_norm(k, (H,), eps=1e-5))
     assert (q_hat @ k_hat.T / H**0.5).abs().max() <= H**0.5
 
 
 def test_scale_norm_is_rms_norm_with_one_gain():
     module, x = shaken(variants.ScaleNorm(H)), draw(5, H)
     gain = (module.weight / H**0.5).expand(H)
-    expect(module(x), F.rms_norm(x, (H,), gain, eps=0))
+    assert_close(module(x), F.rms_norm(x, (H,), gain, eps=0))
 
 
 def test_partial_rms_norm_is_rms_norm_of_the_whole():
     module, x = shaken(variants.PartialRMSNorm(H, 1.0, eps=0.3)), draw(5, H)
-    expect(module(x), F.rms_norm(x, (H,), module.weight, 0.3))
+    assert_close(module(x), F.rms_norm(x, (H,), module.weight, 0.3))
 
 
 @pytest.mark.parametrize(("part", "count"), [(0.5, 3), (0.01, 1), (0.34, 2)])
 def test_partial_rms_norm_reads_the_first_part_alone(part, count):
     module, x = variants.PartialRMSNorm(H, part, eps=0.0).double(), draw(5, H)
-    expect(module(x)[:, :count].square().mean(1), torch.ones(5, dtype=torch.float64))
+    assert_close(module(x)[:, :count].square().mean(1), torch.ones(5, dtype=torch.float64))
 
 
 def test_partial_rms_norm_has_its_closed_gradient():
@@ -165,16 +157,16 @@ def test_partial_rms_norm_has_its_closed_gradient():
     q = (x[:, :3].square().mean(1, keepdim=True) + 0.3).rsqrt()
     g, x_hat = dy * module.weight, q * x
     inside = torch.arange(H) < 3
-    expect(dx, q * (g - inside * x_hat * (g * x_hat).sum(1, keepdim=True) / 3))
+    assert_close(dx, q * (g - inside * x_hat * (g * x_hat).sum(1, keepdim=True) / 3))
 
 
 def test_detach_norm_is_layer_norm_with_the_gradient_of_constants():
     module, x, dy = shaken(variants.DetachNorm(H, eps=0.3)), draw(5, H), draw(5, H)
     y = module(x)
-    expect(y, F.layer_norm(x, (H,), module.weight, module.bias, 0.3))
+    assert_close(y, F.layer_norm(x, (H,), module.weight, module.bias, 0.3))
     (dx,) = torch.autograd.grad(y, x, dy)
     rstd = (x.var(1, correction=0, keepdim=True) + 0.3).rsqrt()
-    expect(dx, rstd * module.weight * dy)
+    assert_close(dx, rstd * module.weight * dy)
 
 
 def test_ada_norm_passes_the_gradient_by_its_factor():
@@ -182,10 +174,10 @@ def test_ada_norm_passes_the_gradient_by_its_factor():
     x_hat = F.layer_norm(x, (H,), eps=0.3)
     factor = 2 * (1 - 0.25 * x_hat)
     y = module(x)
-    expect(y, factor * x_hat)
+    assert_close(y, factor * x_hat)
     (dx,) = torch.autograd.grad(y, x, dy)
     (expected,) = torch.autograd.grad(x_hat, x, (factor * dy).detach())
-    expect(dx, expected)
+    assert_close(dx, expected)
 
 
 @pytest.mark.parametrize("kind", [variants.DynamicTanh, variants.DynamicErf])
@@ -195,20 +187,20 @@ def test_squashing_is_its_formula_entry_by_entry(kind):
     shift = module.shift.item() if kind is variants.DynamicErf else 0.0
     squash = np.vectorize(math.erf if kind is variants.DynamicErf else math.tanh)
     expected = weight * squash(alpha * x.detach().numpy() + shift) + bias
-    expect(module(x).detach(), torch.from_numpy(expected))
+    assert_close(module(x).detach(), torch.from_numpy(expected))
 
 
 def test_layer_scale_folds_into_the_branch_but_not_into_the_norm():
     scale, out, x = shaken(variants.LayerScale(H, 0.1)), nn.Linear(H, H).double(), draw(5, H)
     folded = F.linear(x, scale.weight[:, None] * out.weight, scale.weight * out.bias)
-    expect(scale(out(x)), folded)
+    assert_close(scale(out(x)), folded)
     assert (scale(out(x)) - out(scale.weight * x)).abs().max() > 0.01
 
 
 def test_conditional_norm_starts_as_layer_norm():
     layer, x = variants.ConditionalLayerNorm(H, 3, gate=True).double(), draw(2, 5, H)
     y, gate = layer(x, draw(2, 3))
-    expect(y, F.layer_norm(x, (H,)))
+    assert_close(y, F.layer_norm(x, (H,)))
     assert gate.shape == (2, 1, H)
     assert not gate.any()
 
@@ -220,12 +212,12 @@ def test_conditional_norm_of_labels_is_a_table_of_gains_and_biases():
     found = layer(x, F.one_hot(labels, 4).double())
     for example, label in enumerate(labels):
         expected = F.layer_norm(x[example], (H,), 1 + gains[label], biases[label], 0.3)
-        expect(found[example], expected)
+        assert_close(found[example], expected)
 
 
 def test_conditional_norm_takes_examples_without_tokens():
     layer, x, c = shaken(variants.ConditionalLayerNorm(H, 3)), draw(4, H), draw(4, 3)
-    expect(layer(x, c), layer(x[:, None], c).squeeze(1))
+    assert_close(layer(x, c), layer(x[:, None], c).squeeze(1))
 
 
 @pytest.mark.parametrize("k", range(3))
@@ -234,14 +226,14 @@ def test_switchable_norm_ends_at_the_norms_it_mixes(k):
     module, x = variants.SwitchableNorm(3).double(), draw(2, 3, 4, 4)
     for logits in (module.mean_logits, module.var_logits):
         logits.data[k] = 100.0
-    expect(module(x), norms[k].double()(x))
+    assert_close(module(x), norms[k].double()(x))
 
 
 def test_switchable_norm_keeps_the_batchs_statistics():
     module, x = variants.SwitchableNorm(3, momentum=1.0).double(), draw(2, 3, 4)
     for logits in (module.mean_logits, module.var_logits):
         logits.data[2] = 100.0
-    expect(module(x), module.eval()(x))
+    assert_close(module(x), module.eval()(x))
 
 
 class TestPowerNorm:
@@ -275,17 +267,17 @@ class TestPowerNorm:
         for x, g, y, dx in zip(batches, upstream, outputs, gradients, strict=True):
             leaf = torch.from_numpy(x).requires_grad_()
             found = module(leaf)
-            expect(found.detach(), torch.from_numpy(y))
+            assert_close(found.detach(), torch.from_numpy(y))
             found.backward(torch.from_numpy(g))
-            expect(leaf.grad, torch.from_numpy(dx))
-        expect(module.running_power, torch.from_numpy(running))
-        expect(module.running_product, torch.from_numpy(product))
+            assert_close(leaf.grad, torch.from_numpy(dx))
+        assert_close(module.running_power, torch.from_numpy(running))
+        assert_close(module.running_product, torch.from_numpy(product))
 
     def test_inference_uses_the_running_power_and_changes_nothing(self):
         module, x = variants.PowerNorm(H, 0.3).double(), draw(7, H)
         module(x)
         before = {name: value.clone() for name, value in module.state_dict().items()}
-        expect(module.eval()(x), x / (module.running_power + 0.3).sqrt())
+        assert_close(module.eval()(x), x / (module.running_power + 0.3).sqrt())
         for name, value in module.state_dict().items():
             assert torch.equal(value, before[name])
 
@@ -293,8 +285,8 @@ class TestPowerNorm:
         module, x, dy = shaken(variants.PowerNorm(H, 0.3)), draw(7, H), draw(7, H)
         module(x).backward(dy)
         z = x / (x.square().mean(0) + 0.3).sqrt()
-        expect(module.weight.grad, (dy * z).sum(0).detach())
-        expect(module.bias.grad, dy.sum(0).detach())
+        assert_close(module.weight.grad, (dy * z).sum(0).detach())
+        assert_close(module.bias.grad, dy.sum(0).detach())
 
     def test_couples_the_examples_of_a_batch(self):
         module, x = variants.PowerNorm(H).double(), draw(7, H)
@@ -332,3 +324,34 @@ def test_bad_input_is_named(make, message):
 def test_detach_norm_names_a_wrong_shape():
     with pytest.raises(ValueError, match="normalized_shape"):
         variants.DetachNorm(5)(torch.zeros(2, 4))
+
+
+SHOWN = {
+    "ScaleNorm(4, eps=1e-05)": (variants.ScaleNorm(4), (2, 3)),
+    "PartialRMSNorm(8, count=4, eps=0.3)": (variants.PartialRMSNorm(8, 0.5, eps=0.3), (2, 9)),
+    "AdaNorm(4, scale=1.0, slope=0.1, eps=1e-05)": (variants.AdaNorm(4), (5,)),
+    "DynamicTanh(4)": (variants.DynamicTanh(4), (4, 1)),
+    "DynamicErf(4)": (variants.DynamicErf(4), (4, 1)),
+    "LayerScale(4)": (variants.LayerScale(4, 0.1), (2, 1)),
+    "PowerNorm(4, eps=1e-05, alpha_fwd=0.9, alpha_bkw=0.9, warmup_steps=10000)": (
+        variants.PowerNorm(4),
+        (2, 3),
+    ),
+    "SwitchableNorm(4, eps=1e-05, momentum=0.1)": (variants.SwitchableNorm(4), (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_shows_its_arguments_and_refuses_another_width(text):
+    module, shape = SHOWN[text]
+    assert repr(module) == text
+    name, width = type(module).__name__, module.width
+    with pytest.raises(ValueError, match=rf"{name} was made for {width} .*got input of shape"):
+        module(torch.ones(shape))
+
+
+def test_a_conditional_norm_shows_its_width():
+    module = variants.ConditionalLayerNorm(4, 3, gate=True)
+    assert repr(module).startswith("ConditionalLayerNorm(\n  4, gate=True, eps=1e-05\n")
+    with pytest.raises(ValueError, match="ConditionalLayerNorm was made for 4 entries"):
+        module(torch.ones(2, 3), torch.ones(2, 3))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import normal
 
 from lnlib import reference
 
@@ -16,10 +17,7 @@ SMALL = {"ROW": 256, "BLOCK": 128, "ROW_BACKWARD": 64, "BLOCK_BACKWARD": 32}
 
 
 def random(*shape, dtype=torch.float64, seed=0, shift=0.0):
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return (
-        (torch.randn(shape, generator=generator, dtype=torch.float64) + shift).to(dtype).to(DEVICE)
-    )
+    return (normal(*shape, seed=seed + sum(shape)) + shift).to(dtype).to(DEVICE)
 
 
 def data(rows, columns, dtype=torch.float64, weight_dtype=None, shift=2.0):

@@ -2,19 +2,17 @@
 
 import subprocess
 import sys
-from collections import defaultdict
-from decimal import Decimal, getcontext
+from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from oracles import definition, exact
 from torch.nn import functional as torch_functional
 
 from lnlib import reference
-
-getcontext().prec = 60  # of the oracle
 
 EPS = (1e-5, 0.3)
 DTYPES = (np.float64, np.float32, np.float16)
@@ -129,22 +127,9 @@ def fixed(array):
     return array
 
 
-def exact(array):
-    """The same numbers as decimals."""
-    return np.vectorize(Decimal, otypes=[object])(array.astype(np.float64))
-
-
 def oracle(case, x, parameters, eps, eps_mode="inside"):
-    """The definition, group by group, in 60 digits; x and the parameters hold decimals."""
-    eps, groups, y = Decimal(eps), defaultdict(list), np.empty(x.shape, object)
-    for index in np.ndindex(x.shape):
-        groups[case.group_of(index)].append(index)
-    for group in groups.values():
-        mean = 0 if case.method == "rms_norm" else sum(x[i] for i in group) / len(group)
-        var = sum((x[i] - mean) ** 2 for i in group) / len(group)
-        divisor = (var + eps).sqrt() if eps_mode == "inside" else var.sqrt() + eps
-        for i in group:
-            y[i] = (x[i] - mean) / divisor
+    """The definition in 60 digits, with parameters; x and the parameters hold decimals."""
+    y = definition(x, case.group_of, eps, center=case.method != "rms_norm", eps_mode=eps_mode)
     if "weight" in parameters:
         y = y * case.spread(parameters["weight"])
     if "bias" in parameters:

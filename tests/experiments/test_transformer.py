@@ -1,0 +1,128 @@
+"""The transformer of the experiments: what its pages rely on, against independent formulas."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lnlib.experiments import (
+    transformer,
+)
+from lnlib.experiments.transformer import NORMS, LanguageModel, Placement, Residual
+
+FORMULAS = {
+    "post": lambda x, f, n: n(x + f(x)),
+    "pre": lambda x, f, n: x + f(n(x)),
+    "output": lambda x, f, n: x + n(f(x)),
+    "sandwich": lambda x, f, n: x + n(f(n(x))),
+    "peri": lambda x, f, n: x + n(f(n(x))),
+    "deepnorm": lambda x, f, n: n(2.0 * x + f(x)),  # (2 · 8)^¼
+    "zero": lambda x, f, n: x + f(x),
+}
+
+
+@pytest.mark.parametrize("placement", get_args(Placement))
+def test_residual_is_its_formula(placement):
+    branch, x = nn.Linear(6, 6).double(), torch.randn(5, 6, dtype=torch.float64)
+    block = Residual(branch, 6, nn.LayerNorm, placement, depth=8).double()
+    expected = FORMULAS[placement](x, branch, lambda v: F.layer_norm(v, (6,)))
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
+
+
+def test_placements_are_seven_different_functions():
+    x, branch = torch.randn(5, 6), nn.Linear(6, 6)
+    outputs = [f(x, branch, lambda v: F.layer_norm(v, (6,))) for f in FORMULAS.values()]
+    same = sum(torch.equal(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+    assert same == 1  # peri differs from sandwich only in front of the first block
+
+
+@pytest.mark.parametrize("placement", get_args(Placement))
+def test_language_model_does_not_see_the_future(placement):
+    model, text = LanguageModel(2, placement=placement), torch.randint(128, (3, 20))
+    changed = text.clone()
+    changed[:, 12:] = torch.randint(128, (3, 8))
+    before, after = model(text), model(changed)
+    torch.testing.assert_close(before[:, :12], after[:, :12])
+    assert (before[:, 12:] - after[:, 12:]).abs().max() > 0.01
+
+
+def test_language_model_refuses_an_unknown_placement():
+    with pytest.raises(ValueError, match=r"placement: expected one of .* got 'middle'"):
+        LanguageModel(2, placement="middle")
+
+
+def test_deepnorm_shrinks_what_its_paper_shrinks():
+    plain, deep = (LanguageModel(8, placement=p) for p in ("post", "deepnorm"))
+    ratio = {
+        name: (dict(deep.named_parameters())[name].std() / p.std()).item()
+        for name, p in plain.named_parameters()
+        if p.ndim == 2
+    }
+    beta = 64**-0.25
+    for name in ("blocks.0.branch.out.weight", "blocks.1.branch.up.weight"):
+        assert ratio[name] == pytest.approx(beta, rel=0.15)
+    assert ratio["scores.weight"] == pytest.approx(1, rel=0.15)
+    q, k, v = (w.std().item() for w in deep.blocks[0].branch.qkv.weight.chunk(3))
+    assert v / q == pytest.approx(beta, rel=0.15)
+    assert k / q == pytest.approx(1, rel=0.15)
+
+
+def test_zero_starts_as_if_there_were_no_blocks():
+    model, text = LanguageModel(3, NORMS["none"], "zero"), torch.randint(128, (2, 9))
+    first, *_, last = model.stream(text)
+    assert torch.equal(first, last)
+
+
+def test_conversion_to_rms_norm_is_exact():
+    model = LanguageModel(3).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    text = torch.randint(128, (4, 30))
+    found = transformer.to_rms_norm(model)
+    torch.testing.assert_close(found(text), model(text), rtol=0, atol=1e-11)
+    assert not any(isinstance(module, nn.LayerNorm) for module in found.modules())
+    assert sum(isinstance(module, nn.LayerNorm) for module in model.modules()) == 7
+
+
+@pytest.mark.parametrize(
+    "model", [LanguageModel(1, placement="post"), LanguageModel(1, NORMS["RMS"])]
+)
+def test_conversion_refuses_what_would_not_be_exact(model):
+    with pytest.raises(ValueError, match="model: expected layer norms at placement 'pre'"):
+        transformer.to_rms_norm(model)
+
+
+def test_training_repeats_under_a_seed_and_stops_when_it_diverges():
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        losses.append(transformer.fit(LanguageModel(1), learning_rate=0.01, steps=3, seed=1))
+    assert losses[0] == losses[1]
+    torch.manual_seed(0)
+    broken = LanguageModel(1)
+    broken.scores.weight.data.fill_(math.inf)
+    assert len(transformer.fit(broken, learning_rate=0.01, steps=3)) == 1
+    assert transformer.evaluate(broken, transformer.source_code().test, 2) is None
+
+
+def test_warm_up_starts_small():
+    """The first step of Adam moves every weight by the learning rate."""
+    moved = []
+    for warmup in (0, 9):
+        torch.manual_seed(0)
+        model = LanguageModel(1)
+        before = model.scores.weight.detach().clone()
+        transformer.fit(model, learning_rate=0.01, steps=1, warmup=warmup)
+        moved.append((model.scores.weight - before).abs().max().item())
+    assert moved[1] == pytest.approx(moved[0] / 10, rel=0.01)
+
+
+def test_text_parts_share_no_file():
+    text = transformer.source_code()
+    assert all(part.max() < 128 for part in (text.training, text.validation, text.test))
+    training = bytes(text.training.tolist())
+    for part in (text.validation, text.test):
+        assert bytes(part[:2000].tolist()) not in training

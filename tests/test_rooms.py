@@ -1,0 +1,103 @@
+"""The plan of the house: every room can be entered, and imports run one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lnlib
+
+PACKAGE = Path(lnlib.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = [  # each may import what stands before it
+    {"layout"},
+    {"checks"},
+    {"reference", "formula"},
+    {"kernels"},
+    {"functional"},
+    {"modules"},
+    {"variants", "recurrent", "distributed", "parity", "provenance"},
+    {"kernels.peers"},
+    {"kernels.bench"},
+    {"experiments"},
+    {"pages"},
+]
+HEAVY = {  # the only modules that may import these
+    "triton": {"kernels.bench", "kernels.gpu", "kernels.machine_code", "kernels.traffic"},
+    "matplotlib": {"pages.plots", "pages.speed"},
+    "matplotlib_inline": {"pages.plots"},
+    "IPython": {"pages.plots"},
+    "networkx": {"pages.topics"},
+    "sklearn": {"experiments.ensembles", "experiments.generative"},
+    "gymnasium": {"experiments.reinforcement"},
+}
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path):
+    """Dotted names that a module imports, of this package without its name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if base.split(".")[0] == "lnlib":
+                for alias in node.names:
+                    inside = (PACKAGE.parent / base.replace(".", "/") / f"{alias.name}.py").exists()
+                    room = (PACKAGE.parent / base.replace(".", "/") / alias.name).is_dir()
+                    yield f"{base}.{alias.name}" if inside or room else base
+            else:
+                yield base
+
+
+def floor_of(name):
+    """Of a module's own name, or else of its room's."""
+    for known in (name, name.split(".")[0]):
+        for floor, rooms in enumerate(FLOORS):
+            if known in rooms:
+                return floor
+    raise AssertionError(f"{name} has no floor")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p)], ids=name_of)
+def test_imports_run_one_way(path):
+    own = name_of(path)
+    for found in imports(path):
+        name = found.removeprefix("lnlib.")
+        if found != name:
+            assert floor_of(name) <= floor_of(own), f"{own} imports {name}"
+        elif (library := found.split(".")[0]) in HEAVY:
+            assert own in HEAVY[library], f"{own} imports {library}"
+
+
+def test_the_floors_would_see_an_import_that_runs_back(tmp_path):
+    (tmp_path / "m.py").write_text("from lnlib import functional\nfrom lnlib.kernels import gpu\n")
+    assert list(imports(tmp_path / "m.py")) == ["lnlib.functional", "lnlib.kernels.gpu"]
+    assert floor_of("functional") > floor_of("formula")
+    assert floor_of("kernels.bench") > floor_of("kernels.gpu")
+
+
+def test_every_room_is_listed_and_no_other():
+    found = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/*.py")}
+    assert found - {"__init__", "lnlib"} == {*lnlib.ROOMS}
+    assert {*lnlib.ROOMS} < {*dir(lnlib)}
+    assert not {"Any", "import_module", "TYPE_CHECKING"} & {*dir(lnlib)}
+
+
+@pytest.mark.parametrize("room", lnlib.ROOMS)
+def test_a_room_is_an_attribute_of_the_package(room):
+    code = f"import lnlib; assert lnlib.{room}.__name__ == 'lnlib.{room}'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("room", ["kernels", "kernels.traffic", "kernels.bench", "functional"])
+def test_imports_without_triton_and_figures(room):
+    missing = dict.fromkeys(["triton", "matplotlib", "IPython"])
+    code = f"import sys; sys.modules.update({missing}); import lnlib.{room}"
+    subprocess.run([sys.executable, "-c", code], check=True)
