@@ -104,4 +104,4 @@ class GRUCell(_Cell):
         gates = self.norm_ih(ih) + bias_ih + self.norm_hh(hh) + bias_hh
         r, z = gates.sigmoid().chunk(2, -1)
         n = (self.norm_in(in_) + bias_in + r * (self.norm_hn(hn) + bias_hn)).tanh()
-        return (1 - z) * n + z * h  # type: ignore[no-any-return]
+        return (1 - z) * n + z * h

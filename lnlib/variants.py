@@ -399,7 +399,7 @@ class PowerNorm(_Sized):
         self.running_power.lerp_(power, 1 - self.alpha_fwd)
         arguments = (used, power, self.running_product, self.alpha_bkw, self.eps)
         z = _PowerFunction.apply(x, *arguments)  # type: ignore[no-untyped-call]
-        return self.weight * z + self.bias  # type: ignore[no-any-return]
+        return self.weight * z + self.bias
 
 
 class SwitchableNorm(_Sized):
@@ -455,13 +455,13 @@ class SwitchableNorm(_Sized):
         return (self.weight[:, None] * x_hat + self.bias[:, None]).view_as(x)
 
 
-def deepnorm(depth: int) -> tuple[float, float]:
+def deepnorm_constants(depth: int) -> tuple[float, float]:
     """Return α and β of DeepNorm for a decoder: N(α x + f(x)), weights of f shrunk by β.
 
     α = (2 · depth)^¼, β = (8 · depth)^-¼.
 
     Example:
-        >>> deepnorm(8)
+        >>> deepnorm_constants(8)
         (2.0, 0.3535533905932738)
 
     Source: Wang et al. (2022), table 1, https://arxiv.org/abs/2203.00555.

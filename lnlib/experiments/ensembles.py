@@ -178,7 +178,7 @@ class Ensemble:
         """
         self.net.train()
         gradient = vmap(grad(self._objective(F.cross_entropy)), (0, 0, None, None))
-        return gradient(parameters or self.parameters, self._copied_buffers(), x, y)  # type: ignore[no-any-return]
+        return gradient(parameters or self.parameters, self._copied_buffers(), x, y)
 
     def _copied_buffers(self) -> dict[str, Tensor]:
         return {name: b.clone() for name, b in self.buffers.items()}
@@ -186,7 +186,7 @@ class Ensemble:
     def outputs(self, x: Tensor) -> Tensor:
         """Return what every net makes of x: learning rates times seeds, examples, ..."""
         buffers = self._copied_buffers()
-        return vmap(lambda p, b: functional_call(self.net, (p, b), (x,)))(self.parameters, buffers)  # type: ignore[no-any-return]
+        return vmap(lambda p, b: functional_call(self.net, (p, b), (x,)))(self.parameters, buffers)
 
     @torch.no_grad()
     def score(

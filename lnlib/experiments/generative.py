@@ -64,7 +64,7 @@ def elbo(outputs: Tensor, image: Tensor, variance: float = 0.1) -> Tensor:
     found, mean, log_variance = outputs.split([PIXELS, LATENT, LATENT], -1)
     fit = (found - image).square().sum(-1) / (2 * variance)
     divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
-    return -fit - divergence  # type: ignore[no-any-return]
+    return -fit - divergence
 
 
 class Critic(nn.Module):
@@ -76,7 +76,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores of shape (N,)."""
-        return self.net(x).squeeze(-1)  # type: ignore[no-any-return]
+        return self.net(x).squeeze(-1)
 
 
 def penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
@@ -90,7 +90,7 @@ def penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Gene
     share = torch.rand(len(real), 1, generator=generator, dtype=real.dtype)
     mixed = real.lerp(fake, share).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
-    return (gradient.norm(dim=1) - 1).square().mean()  # type: ignore[no-any-return]
+    return (gradient.norm(dim=1) - 1).square().mean()
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
@@ -120,7 +120,7 @@ def run_gan(*, norm: str, learning_rate: float, seed: int, steps: int = 400) -> 
     )
 
     def fakes(count: int) -> Tensor:
-        return maker(torch.randn(count, 16, generator=generator))  # type: ignore[no-any-return]
+        return maker(torch.randn(count, 16, generator=generator))
 
     for _ in range(steps):
         for _ in range(3):
@@ -193,7 +193,7 @@ class Denoiser(nn.Module):
             scale, shift, gate = part.unbind(-2)
             update = branch((1 + scale) * norm(stream) + shift)
             stream = stream + (gate * update if self.conditioning == "zero" else update)
-        return self.end(stream)  # type: ignore[no-any-return]
+        return self.end(stream)
 
 
 def noisy(data: Data, draws: int = 20) -> Data:
@@ -238,7 +238,7 @@ def generate(
         noise = guess(torch.cat([x, share.expand(len(x), 1), told], -1))
         image = ((x - share.sqrt() * noise) / (1 - share).sqrt()).clamp(-3, 3)
         x = (1 - following).sqrt() * image + following.sqrt() * noise
-    return image  # type: ignore[no-any-return]
+    return image
 
 
 def coded(data: Data, draws: int = 5) -> Data:

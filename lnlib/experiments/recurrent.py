@@ -58,7 +58,7 @@ class Reader(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the answers, of shape (N, outputs)."""
-        return self.answer(self.states(x)[-1])  # type: ignore[no-any-return]
+        return self.answer(self.states(x)[-1])
 
 
 def pixels(steps: int) -> Data:

@@ -45,7 +45,7 @@ class Critic(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Return values of shape (N, 2) for states of shape (N, 4)."""
         x = F.relu(self.norm_first(self.first(states)))
-        return self.values(F.relu(self.norm_second(self.second(x))))  # type: ignore[no-any-return]
+        return self.values(F.relu(self.norm_second(self.second(x))))
 
 
 @torch.no_grad()

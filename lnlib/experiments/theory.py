@@ -52,8 +52,8 @@ class Layer(nn.Module):
         if self.order == "norm-relu":
             return F.relu(self.norm(self.linear(x)))
         if self.order == "relu-norm":
-            return self.norm(F.relu(self.linear(x)))  # type: ignore[no-any-return]
-        return x + self.linear(F.relu(self.norm(x)))  # type: ignore[no-any-return]
+            return self.norm(F.relu(self.linear(x)))
+        return x + self.linear(F.relu(self.norm(x)))
 
 
 class MLP(nn.Module):
@@ -91,7 +91,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores of shape (N, 10) for x of shape (N, 64)."""
-        return self.scores(self.norm_out(self.hidden(x)))  # type: ignore[no-any-return]
+        return self.scores(self.norm_out(self.hidden(x)))
 
 
 def covariate_shift(ensemble: Ensemble, x: Tensor, y: Tensor, layer: int) -> Tensor:
@@ -123,7 +123,7 @@ def covariate_shift(ensemble: Ensemble, x: Tensor, y: Tensor, layer: int) -> Ten
     after = ensemble.gradients(x, y, moved)
     weight = f"hidden.{layer}.linear.weight"
     shift = (after[weight] - before[weight]).flatten(1).norm(dim=1)
-    return (shift / before[weight].flatten(1).norm(dim=1)).view(-1, ensemble.seeds)  # type: ignore[no-any-return]
+    return (shift / before[weight].flatten(1).norm(dim=1)).view(-1, ensemble.seeds)
 
 
 def along_gradient(
@@ -161,7 +161,7 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _norm(gradients: dict[str, Tensor]) -> Tensor:
-    return torch.cat([g.flatten(1) for g in gradients.values()], 1).norm(dim=1)  # type: ignore[no-any-return]
+    return torch.cat([g.flatten(1) for g in gradients.values()], 1).norm(dim=1)
 
 
 def minus_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:

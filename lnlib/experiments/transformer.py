@@ -22,7 +22,7 @@ from tqdm import tqdm
 from lnlib.experiments.ensembles import batch_generator
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
-from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm
+from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
 
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
 BYTES = 128  # ASCII
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         if self.qk_norm:
             q, k = self.qk_norm(q, k)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -65,7 +65,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return out(GELU(up(x)))."""
-        return self.out(F.gelu(self.up(x)))  # type: ignore[no-any-return]
+        return self.out(F.gelu(self.up(x)))
 
 
 class Residual(nn.Module):
@@ -93,13 +93,13 @@ class Residual(nn.Module):
         self.branch, self.placement = branch, placement
         self.norm_in = norm(width) if inner else nn.Identity()
         self.norm_out = norm(width) if outer else nn.Identity()
-        self.alpha = deepnorm(depth)[0] if placement == "deepnorm" else 1.0
+        self.alpha = deepnorm_constants(depth)[0] if placement == "deepnorm" else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the stream after the branch."""
         if self.placement in ("post", "deepnorm"):
-            return self.norm_out(self.alpha * x + self.branch(x))  # type: ignore[no-any-return]
-        return x + self.norm_out(self.branch(self.norm_in(x)))  # type: ignore[no-any-return]
+            return self.norm_out(self.alpha * x + self.branch(x))
+        return x + self.norm_out(self.branch(self.norm_in(x)))
 
 
 class LanguageModel(nn.Module):
@@ -163,7 +163,7 @@ class LanguageModel(nn.Module):
                     nn.init.zeros_(layer.bias)
                 if placement == "deepnorm" and name != "scores":
                     shrunk = layer.weight[2 * width :] if name.endswith("qkv") else layer.weight
-                    shrunk.data *= deepnorm(depth)[1]
+                    shrunk.data *= deepnorm_constants(depth)[1]
                 if placement == "zero" and name.endswith("out"):
                     nn.init.zeros_(layer.weight)
 
@@ -179,7 +179,7 @@ class LanguageModel(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         """Return scores of shape (N, T, 128) for text of shape (N, T) and dtype int64."""
         *_, x = self.stream(text)
-        return self.scores(self.norm_out(x))  # type: ignore[no-any-return]
+        return self.scores(self.norm_out(x))
 
     def loss(self, text: Tensor) -> Tensor:
         """Return the cross entropy, in nats per byte, of all bytes but the first."""
@@ -235,7 +235,7 @@ def to_rms_norm(model: LanguageModel) -> LanguageModel:
     for block in found.blocks:
         block.norm_in = _ShiftedRMSNorm(block.norm_in)
     found.norm_out = _ShiftedRMSNorm(found.norm_out)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ class TestPowerNorm:
 def test_deepnorm_constants():
     """α⁴ = 2 · depth and β⁻⁴ = 8 · depth."""
     for depth in (1, 6, 100):
-        alpha, beta = variants.deepnorm(depth)
+        alpha, beta = variants.deepnorm_constants(depth)
         assert alpha**4 == pytest.approx(2 * depth)
         assert beta**-4 == pytest.approx(8 * depth)
 
@@ -313,7 +313,7 @@ def test_deepnorm_constants():
         (lambda: variants.PowerNorm(4, alpha_fwd=1.1), r"alpha_fwd must be in \[0, 1\], got 1.1"),
         (lambda: variants.PowerNorm(4, alpha_bkw=-1.0), r"alpha_bkw must be in \[0, 1\], got -1"),
         (lambda: variants.SwitchableNorm(3, eps=-1.0), "eps must be finite and >= 0, got -1"),
-        (lambda: variants.deepnorm(0), "depth must be positive, got 0"),
+        (lambda: variants.deepnorm_constants(0), "depth must be positive, got 0"),
     ],
 )
 def test_bad_input_is_named(make, message):
