@@ -30,7 +30,7 @@ units: .venv/test/.installed _build/site/index.html ## test the library, the pag
 	$(TEST)/pytest -n 2 --dist loadfile
 
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints
-	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg book -n 2 --dist loadfile
+	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 book -n 2 --dist loadfile
 
 test-site: pdf ## check the built site in a browser (chromium)
 	PATH="$(CURDIR)/$(SITE):$$PATH" npm run --silent test-site

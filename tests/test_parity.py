@@ -1,7 +1,9 @@
 """Other libraries: what the table says is what they do; converters keep what a layer computes."""
 
 import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -44,6 +46,14 @@ def test_keras_runs_on_torch_without_tensorflow(missing, before, after, monkeypa
     monkeypatch.setattr(os, "environ", before)
     parity.keras.load()
     assert before == after
+
+
+@pytest.mark.skipif(
+    not (find_spec("tensorflow") and find_spec("triton")), reason="they do not meet here"
+)
+def test_triton_outlives_tensorflow():
+    code = "from lnlib import parity; import tensorflow, triton; print(parity.installed())"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def random_parameters(shape, eps, seed=0):

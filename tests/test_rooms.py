@@ -25,7 +25,13 @@ FLOORS = [  # each may import what stands before it
     {"pages"},
 ]
 HEAVY = {  # the only modules that may import these
-    "triton": {"kernels.bench", "kernels.gpu", "kernels.machine_code", "kernels.traffic"},
+    "triton": {
+        "kernels.bench",
+        "kernels.gpu",
+        "kernels.machine_code",
+        "kernels.traffic",
+        "parity.keras",
+    },
     "matplotlib": {"pages.plots", "pages.speed"},
     "matplotlib_inline": {"pages.plots"},
     "IPython": {"pages.plots"},

@@ -8,6 +8,11 @@ import numpy as np
 
 from lnlib.parity.library import Array, Convention, Parameters
 
+if find_spec("tensorflow") and find_spec("triton"):
+    # imported after TensorFlow, as torch does when it needs it, Triton ends the process:
+    # https://github.com/tensorflow/tensorflow/issues/124205
+    import triton  # noqa: F401
+
 CONVENTION = Convention(
     module="keras", axes="axis", axes_are="indices", eps=1e-3, weight="gamma",
     bias="beta", batch_eps=1e-3, momentum=0.99, weighs="old", unbiased=False,
