@@ -62,6 +62,7 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
     if address := finish.published(config["repository"]["url"]):
         config["sphinx"]["extra_extensions"].append("sphinxext.opengraph")
         config["sphinx"]["config"] |= {
+            "html_baseurl": f"{address}{edition}/",
             "ogp_site_url": f"{address}{edition}/",
             "lnbook_pdf": f"{address}{PDF.format(edition)}",
         }
@@ -89,6 +90,7 @@ def prepare(edition: str, url: str | None = None, root: Path = ROOT) -> list[str
         cli_config={"external_toc_path": str(toc), "latex_individualpages": False},
         raise_on_invalid=True,
     )
+    settings["extensions"].remove("sphinx_thebe")  # it loads scripts from another host
     _write_if_changed(toc, contents(root))
     _write_if_changed(
         folder / "conf.py", "".join(f"{key} = {settings[key]!r}\n" for key in sorted(settings))

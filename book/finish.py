@@ -278,9 +278,6 @@ def finish(html: Path, site: Path, title: str, base: str = "") -> None:
             defer_scripts(page, folder)
             for twin in (e for e in editions if e != edition and name != search.PAGE):
                 link_sections(page, editions[twin][name])
-            if base:
-                at = {code: f"{base}{code}/{name}" for code in editions if name != search.PAGE}
-                locate(page, f"{base}{edition}/{name}", at)
             restrict(page)
     for edition, pages in editions.items():
         for name, page in pages.items():

@@ -5,6 +5,7 @@ import re
 from gettext import NullTranslations
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -82,20 +83,10 @@ def configure(app: Sphinx, config: Config) -> None:
             translator.add_fallback(German())
 
 
-def drop_thebe(app: Sphinx, config: Config) -> None:
-    """Silence an extension of Jupyter Book that would load scripts from another host."""
-    for listeners in app.events.listeners.values():
-        for listener in list(listeners):
-            if listener.handler.__module__ == "sphinx_thebe":
-                app.disconnect(listener.id)
-    styles = app.registry.css_files
-    styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
-
-
 def link_twin(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Offer the same page in the other language."""
+    """Offer the same page in the other language, to search engines as well."""
     language = app.config.language
     code, name, hint = TWINS[language]
     up = "../" * (page.count("/") + 1)
@@ -108,6 +99,12 @@ def link_twin(
             "name": name,
             "hint": hint,
         }
+    if (base := app.config.html_baseurl) and page != "search":
+        urls = {code: urljoin(base, f"../{code}/{page}.html") for code in TWINS}
+        links = (
+            f'<link rel="alternate" hreflang="{c}" href="{url}" />\n' for c, url in urls.items()
+        )
+        context["metatags"] = context.get("metatags", "") + "".join(links)
 
 
 def offer_downloads(
@@ -174,7 +171,11 @@ def label_claims(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
-    """Replace the id that sphinx-exercise and sphinx-proof give to the body of every box."""
+    """Give the body of every box an id of its own.
+
+    sphinx-exercise (1.2.1) and sphinx-proof (0.4.0) write the same one, `exercise-content`,
+    `solution-content` or `proof-content`, on all of them; an id has to be unique on its page.
+    """
     for section in doctree.findall(nodes.section):
         if REPEATED_IDS.intersection(section["ids"]) and section.parent["ids"]:
             section["ids"] = [f"{section.parent['ids'][0]}-content"]
@@ -187,7 +188,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("lnbook_pdf", "", "html", str)
     app.add_config_value("lnbook_digest", "", "env", str)
     app.connect("config-inited", configure)
-    app.connect("config-inited", drop_thebe)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", distinguish_bodies)
     app.connect("doctree-resolved", label_claims)

@@ -57,7 +57,6 @@ TEXT = {
         "total": "{n} claims",
     },
 }
-ROW = 50  # px
 SHOWN = re.compile(r'"claim-([CM]\d+)"')
 
 
@@ -80,62 +79,32 @@ class Ledger(SphinxDirective):
         self.text = TEXT[self.language]
         by_section = {s: [c for c in _claims() if c["section"] == s] for s in SECTIONS}
         by_section = {s: found for s, found in by_section.items() if found}
-        head = self._totals(by_section) + self._filter(by_section)
-        return [nodes.raw("", head, format="html"), *map(self._section, by_section.items())]
+        head = nodes.raw("", self._head(by_section), format="html")
+        return [head, *map(self._section, by_section.items())]
 
     def _name(self, section: str | None) -> str:
         german = section or "Was dem Eintrag fehlt"
         return german if self.language == "de" else SECTIONS[section][1]
 
-    def _totals(self, by_section: dict[str | None, list[dict[str, Any]]]) -> str:
-        """Draw a bar for all claims, and one for each section."""
+    def _head(self, by_section: dict[str | None, list[dict[str, Any]]]) -> str:
+        """Draw a bar for all claims, and one for each section; offer to show some of them."""
+        verdicts = {v: names[self.language] for v, names in VERDICTS.items()}
         everything = [*chain(*by_section.values())]
-        rows = {self.text["total"].format(n=len(everything)): everything}
-        rows |= {self._name(s): found for s, found in by_section.items()}
-        drawn = [
-            self._bar(y, name, Counter(c["verdict"] for c in found))
-            for y, (name, found) in zip(range(0, len(rows) * ROW, ROW), rows.items(), strict=True)
-        ]
         totals = Counter(c["verdict"] for c in everything)
-        label = ", ".join(f"{VERDICTS[v][self.language]} {totals[v]}" for v in VERDICTS)
-        return (
-            f'<svg class="ledger-totals" width="100%" height="{len(rows) * ROW}" role="img" '
-            f'aria-label="{label}">{"".join(drawn)}</svg>'
-        )
-
-    def _bar(self, y: int, name: str, counts: Counter[str]) -> str:
-        ends = [100 * n / counts.total() for n in accumulate(counts[v] for v in VERDICTS)]
-        parts = [f'<text y="{y + 15}">{name}</text>']
-        for verdict, start, end in zip(VERDICTS, [0, *ends], ends, strict=False):
-            if counts[verdict]:
-                parts.append(
-                    f'<rect class="{verdict}" x="{start:.2f}%" y="{y + 22}" '
-                    f'width="{end - start:.2f}%" height="20"/>'
-                    f'<text class="count" x="{(start + end) / 2:.2f}%" y="{y + 37}">'
-                    f"{counts[verdict]}</text>"
-                )
-        return "".join(parts)
-
-    def _filter(self, by_section: dict[str | None, list[dict[str, Any]]]) -> str:
-        verdicts = Counter(c["verdict"] for c in chain(*by_section.values()))
-        choices = {
-            "verdict": {v: (names[self.language], verdicts[v]) for v, names in VERDICTS.items()},
-            "section": {SECTIONS[s][0]: (self._name(s), len(c)) for s, c in by_section.items()},
+        groups = {self.text["total"].format(n=len(everything)): everything}
+        groups |= {self._name(s): found for s, found in by_section.items()}
+        by_verdict = [(v, name, totals[v]) for v, name in verdicts.items()]
+        sections = [(SECTIONS[s][0], self._name(s), len(c)) for s, c in by_section.items()]
+        choices = {"verdict": by_verdict, "section": sections}
+        context = {
+            "rows": [
+                (name, bars(Counter(c["verdict"] for c in found))) for name, found in groups.items()
+            ],
+            "label": ", ".join(f"{name} {count}" for _, name, count in by_verdict),
+            "choices": [(g, self.text[g], options) for g, options in choices.items()],
+            "all": self.text["all"],
         }
-        return "".join(self._choice(group, options) for group, options in choices.items())
-
-    def _choice(self, group: str, options: dict[str, tuple[str, int]]) -> str:
-        total = sum(count for _, count in options.values())
-        radios = "".join(
-            f'<label class="{value}"><input type="radio" name="{group}" id="only-{value}"/>'
-            f"{name} ({count})</label>"
-            for value, (name, count) in options.items()
-        )
-        return (
-            f'<fieldset class="ledger-filter"><legend>{self.text[group]}</legend>'
-            f'<label><input type="radio" name="{group}" checked="checked"/>'
-            f"{self.text['all']} ({total})</label>{radios}</fieldset>"
-        )
+        return self.env.app.builder.templates.render("ledger.html", context)
 
     def _section(self, item: tuple[str | None, list[dict[str, Any]]]) -> nodes.section:
         section, claims = item
@@ -169,6 +138,17 @@ class Ledger(SphinxDirective):
         return entry
 
 
+def bars(counts: Counter[str]) -> list[tuple[str, int, float, float]]:
+    """Return each verdict's count, and where its part of a bar begins and ends, in percent.
+
+    >>> bars(Counter({"wrong": 1, "correct": 3}))
+    [('correct', 3, 0.0, 75.0), ('wrong', 1, 75.0, 100.0)]
+    """
+    ends = [100 * n / counts.total() for n in accumulate(counts[v] for v in VERDICTS)]
+    parts = zip(VERDICTS, [0.0, *ends], ends, strict=False)
+    return [(v, counts[v], start, end) for v, start, end in parts if counts[v]]
+
+
 def link_quotations(app: Sphinx, doctree: nodes.document) -> None:
     """Give each claim that the page quotes an id, and link its number to the ledger."""
     page, labels = app.env.docname, app.env.get_domain("std").anonlabels
@@ -191,7 +171,7 @@ def link_quotations(app: Sphinx, doctree: nodes.document) -> None:
                 refwarn=True,
                 refdoc=page,
             )
-            number.children = []
+            number.clear()
             number += link
 
 
