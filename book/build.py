@@ -64,6 +64,8 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
         config["sphinx"]["config"] |= {
             "html_baseurl": f"{address}{edition}/",
             "ogp_site_url": f"{address}{edition}/",
+            "ogp_site_name": config["title"],
+            "ogp_enable_meta_description": False,  # with TeX; finish.py describes the pages
             "lnbook_pdf": f"{address}{PDF.format(edition)}",
         }
     return config

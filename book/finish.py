@@ -155,7 +155,10 @@ def lighten(page: BeautifulSoup) -> None:
 
 
 def describe(page: BeautifulSoup) -> None:
-    """Describe a page to search engines by its first paragraph."""
+    """Describe a page to search engines by its first paragraph.
+
+    sphinxext-opengraph (0.13.0) could, but it writes formulas as TeX and runs into the second.
+    """
     first = page.select_one(".bd-article p")
     if first and not page.select_one("meta[name=description]"):
         text = " ".join(first.get_text().split())

@@ -100,11 +100,11 @@ def link_twin(
             "hint": hint,
         }
     if (base := app.config.html_baseurl) and page != "search":
-        urls = {code: urljoin(base, f"../{code}/{page}.html") for code in TWINS}
-        links = (
-            f'<link rel="alternate" hreflang="{c}" href="{url}" />\n' for c, url in urls.items()
-        )
-        context["metatags"] = context.get("metatags", "") + "".join(links)
+        links = []
+        for code in TWINS:
+            url = urljoin(base, f"../{code}/{page}.html")
+            links.append(f'<link rel="alternate" hreflang="{code}" href="{url}" />')
+        context["metatags"] = context.get("metatags", "") + "\n".join(links)
 
 
 def offer_downloads(
