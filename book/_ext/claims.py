@@ -14,7 +14,9 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-CLAIMS = Path(__file__).resolve().parent.parent / "claims.yml"
+from book import BOOK
+
+CLAIMS = BOOK / "claims.yml"
 VERDICTS = {  # in the order of the picture
     "correct": {"de": "korrekt", "en": "correct"},
     "refined": {"de": "präzisiert", "en": "refined"},

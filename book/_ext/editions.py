@@ -12,7 +12,10 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.locale import translators
 
+from book import BOOK
+
 HERE = Path(__file__).resolve().parent
+STATIC = BOOK / "_static"
 TWINS = {
     "de": ("en", "English", "This page in English"),
     "en": ("de", "Deutsch", "Diese Seite auf Deutsch"),
@@ -67,17 +70,17 @@ class German(NullTranslations):
 def configure(app: Sphinx, config: Config) -> None:
     """Set what does not depend on the book's content."""
     config.templates_path.append(str(HERE / "_templates"))
-    config.html_static_path.append(str(HERE.parent / "_static"))
-    config.html_favicon = str(HERE.parent / "_static" / "favicon.svg")
+    config.html_static_path.append(str(STATIC))
+    config.html_favicon = str(STATIC / "favicon.svg")
     config.html_context.setdefault("default_mode", "auto")
     config.html_math_renderer = "mathml"
     options = config.html_theme_options
     options["article_header_end"] = ["language-switch.html", "article-header-buttons.html"]
     if not options.get("repository_url"):
         options.pop("launch_buttons", None)  # nowhere to launch from
-    own = (p for f in (HERE, HERE.parent / "_static") for p in sorted(f.rglob("*")) if p.is_file())
+    own = (p for f in (HERE, STATIC) for p in sorted(f.rglob("*")) if p.is_file())
     files = b"".join(p.read_bytes() for p in own if p.suffix != ".pyc")
-    config.lnbook_digest = hashlib.sha256(files).hexdigest()  # a change rebuilds all pages
+    config.editions_digest = hashlib.sha256(files).hexdigest()  # a change rebuilds all pages
     if config.language == "de":
         for translator in translators.values():
             translator.add_fallback(German())
@@ -92,7 +95,7 @@ def link_twin(
     up = "../" * (page.count("/") + 1)
     target = page if page in app.env.found_docs else "index"
     context["twin"] = None
-    if app.config.lnbook_twin:
+    if app.config.editions_twin:
         context["twin"] = {
             "url": f"{up}{code}/{target}.html",
             "code": code,
@@ -116,11 +119,11 @@ def offer_downloads(
         *_, printing = group["buttons"]
         group["tooltip"] = text["group"]
         printing |= {"text": text["print"], "tooltip": text["print_hint"], "icon": "fas fa-print"}
-        if app.config.lnbook_pdf:
+        if app.config.editions_pdf:
             group["buttons"].append(
                 {
                     "type": "link",
-                    "url": app.config.lnbook_pdf,
+                    "url": app.config.editions_pdf,
                     "text": text["pdf"],
                     "tooltip": text["pdf_hint"],
                     "icon": "fas fa-file-pdf",
@@ -183,10 +186,9 @@ def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
-    app.setup_extension("lnmath")
-    app.add_config_value("lnbook_twin", False, "html", bool)
-    app.add_config_value("lnbook_pdf", "", "html", str)
-    app.add_config_value("lnbook_digest", "", "env", str)
+    app.add_config_value("editions_twin", False, "html", bool)
+    app.add_config_value("editions_pdf", "", "html", str)
+    app.add_config_value("editions_digest", "", "env", str)
     app.connect("config-inited", configure)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", distinguish_bodies)

@@ -18,8 +18,10 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.util.osutil import copyfile
 from sphinx.writers.html5 import HTML5Translator
 
+from book import ROOT
+
 HERE = Path(__file__).resolve().parent
-PACKAGES = HERE.parent.parent / "node_modules"
+PACKAGES = ROOT / "node_modules"
 FONT = PACKAGES / "@fontsource/stix-two-math/files/stix-two-math-latin-400-normal.woff2"
 STYLE = PACKAGES / "temml/dist/Temml-STIX2.css"
 KINDS = (nodes.math, nodes.math_block)

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 from jupyter_book.config import get_final_config
 
-import finish
+from book import BOOK, ROOT
+from book.tools import pages
 
-ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 SITE = BUILD / "site"
 FIRST = "de"
@@ -54,19 +54,19 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
     options.update(translation.pop("html_theme_options", {}))
     for key in ("author", "copyright"):
         config[key] = translation.pop(key, config[key])
-    config["sphinx"]["config"] |= translation | {"lnbook_twin": True}
+    config["sphinx"]["config"] |= translation | {"editions_twin": True}
     config["bibtex_bibfiles"] = [str(root / bib) for bib in config["bibtex_bibfiles"]]
     config["repository"]["path_to_book"] = f"book/{edition}"
     if url is not None:
         config["repository"]["url"] = url
-    if address := finish.published(config["repository"]["url"]):
+    if address := pages.published(config["repository"]["url"]):
         config["sphinx"]["extra_extensions"].append("sphinxext.opengraph")
         config["sphinx"]["config"] |= {
             "html_baseurl": f"{address}{edition}/",
             "ogp_site_url": f"{address}{edition}/",
             "ogp_site_name": config["title"],
-            "ogp_enable_meta_description": False,  # with TeX; finish.py describes the pages
-            "lnbook_pdf": f"{address}{PDF.format(edition)}",
+            "ogp_enable_meta_description": False,  # with TeX; pages.py describes the pages
+            "editions_pdf": f"{address}{PDF.format(edition)}",
         }
     return config
 
@@ -102,8 +102,8 @@ def prepare(edition: str, url: str | None = None, root: Path = ROOT) -> list[str
 
 
 def sphinx_environment() -> dict[str, str]:
-    """Return the environment in which Sphinx finds the book's extension."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "book" / "_ext")}
+    """Return the environment in which Sphinx finds the book's extensions."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def build(editions: list[str], url: str | None = None, root: Path = ROOT) -> None:
@@ -125,16 +125,16 @@ def build(editions: list[str], url: str | None = None, root: Path = ROOT) -> Non
         shutil.rmtree(build_dir / "doctrees")  # what Sphinx has read it does not warn of again
         raise
     settings = configuration(FIRST, url, root)
-    address = finish.published(settings["repository"]["url"])
+    address = pages.published(settings["repository"]["url"])
     site = build_dir / "site"
-    finish.finish(build_dir / "html", site, settings["title"], address)
+    pages.finish(build_dir / "html", site, settings["title"], address)
     (site / ".nojekyll").touch()
 
 
 def serve(edition: str, port: int) -> None:
     """Rebuild an edition whenever a source changes, and reload the browser."""
     command = ["sphinx_autobuild", "--port", str(port), *prepare(edition)]
-    watch = ["--watch", str(ROOT / "book"), "--ignore", "*.pyc"]
+    watch = ["--watch", str(BOOK), "--ignore", "*.pyc"]
     subprocess.run([sys.executable, "-m", *command, *watch], check=True, env=sphinx_environment())
 
 

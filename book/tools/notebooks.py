@@ -1,9 +1,9 @@
 """Execute the book's notebooks and write them with clean metadata.
 
-``python book/notebooks.py [PAGE ...]`` re-executes both editions, two notebooks at a time.
-``python book/notebooks.py --address URL [--revision TAG]`` writes the repository's address, and the
-revision of it that the notebooks install, into ``_config.yml`` and the set-up cells, and executes
-nothing. A release is pinned so: its notebooks install the lnlib that they were made with.
+``python -m book.tools.notebooks [PAGE ...]`` re-executes both editions, two notebooks at a time.
+``python -m book.tools.notebooks --address URL [--revision TAG]`` writes the repository's address,
+and the revision of it that the notebooks install, into ``_config.yml`` and the set-up cells, and
+executes nothing. A release is pinned so: its notebooks install the lnlib that they were made with.
 """
 
 import argparse
@@ -20,8 +20,9 @@ import yaml
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-BOOK = Path(__file__).resolve().parent
-CONFIG = BOOK.parent / "_config.yml"
+from book import BOOK, ROOT
+
+CONFIG = ROOT / "_config.yml"
 EDITIONS = ("de", "en")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

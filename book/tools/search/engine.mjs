@@ -1,4 +1,4 @@
-// Ranks what there is to find in an edition, in the reader's browser. search.py says what a unit is.
+// Ranks what there is to find in an edition, in the reader's browser. units.py says what a unit is.
 import { stemmer as english } from "@orama/stemmers/english";
 import { stemmer as german } from "@orama/stemmers/german";
 import { stopwords as commonEnglish } from "@orama/stopwords/english";

@@ -132,7 +132,7 @@ class Unit:
         return [line for block in self.text.split(END) if (line := one_line(block))]
 
     def entry(self, index: dict[str, str]) -> list[Any]:
-        """Return what `search_bundle.mjs` reads."""
+        """Return what `bundle.mjs` reads."""
         return [
             APPENDIX.get(self.page, self.kind),
             self.page,
@@ -224,7 +224,7 @@ def leads_away(tag: Tag) -> bool:
 def bundle(folder: Path, content: dict[str, Any]) -> str:
     """Write an edition's search as one script, and return its name."""
     done = node(
-        [str(HERE / "search_bundle.mjs"), str(folder / "_static")],
+        [str(HERE / "bundle.mjs"), str(folder / "_static")],
         return_completed_process=True,
         input=json.dumps(content),
         stdout=subprocess.PIPE,
