@@ -41,13 +41,13 @@ lint: .venv/test/.installed ## check style and types
 	$(TEST)/mypy
 
 notebooks: .venv/test/.installed ## execute and rewrite every notebook, both editions
-	env -u TQDM_DISABLE $(TEST)/python -m book.tools.notebooks
+	env -u TQDM_DISABLE $(TEST)/python -m book.tools.execute
 
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
 	$(TEST)/python -m book.tools.build --serve 8000 $(or $(EDITION),de)
 
 address: .venv/site/.installed ## write the published address: URL=...; REVISION=v1.0 pins it
-	$(SITE)/python -m book.tools.notebooks --address "$(URL)" --revision "$(or $(REVISION),main)"
+	$(SITE)/python -m book.tools.address "$(URL)" --revision "$(or $(REVISION),main)"
 
 node_modules/.installed: package.json package-lock.json .venv/site/.installed
 	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
