@@ -34,8 +34,9 @@ def write_site(site: Path, title: str, address: str = "") -> None:
         search.install(folder, pages, edition)
         for name, page in pages.items():
             others = {code: editions[code][name] for code in editions if code != edition}
+            place = Place(title, folder, others)
             for step in PAGE_STEPS:
-                step(page, Place(title, folder, others))
+                step(page, place)
     for edition, pages in editions.items():
         for name, page in pages.items():
             save(page, site / edition / name)
