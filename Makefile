@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON ?= python3
 SITE := .venv/site/bin
 TEST := .venv/test/bin
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc')
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc' -not -name '*.mo')
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 export TQDM_DISABLE = 1
 
@@ -19,10 +19,10 @@ book: _build/site/index.html ## build both editions (no torch needed)
 	@echo "Open _build/site/index.html in a browser."
 
 _build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
-	$(SITE)/python book/build.py
+	$(SITE)/python -m book.tools.build
 
 pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
-	$(SITE)/python book/pdf.py
+	$(SITE)/python -m book.tools.pdf
 
 test: lint units nbval ## check everything: style, types, units, every notebook, links
 
@@ -30,7 +30,8 @@ units: .venv/test/.installed _build/site/index.html ## test the library, the pag
 	$(TEST)/pytest -n 2 --dist loadfile
 
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints
-	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 book -n 2 --dist loadfile
+	$(TEST)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 \
+	  -n 2 --dist loadfile book/*/*.ipynb
 
 test-site: pdf ## check the built site in a browser (chromium)
 	PATH="$(CURDIR)/$(SITE):$$PATH" npm run --silent test-site
@@ -41,13 +42,13 @@ lint: .venv/test/.installed ## check style and types
 	$(TEST)/mypy
 
 notebooks: .venv/test/.installed ## execute and rewrite every notebook, both editions
-	env -u TQDM_DISABLE $(TEST)/python book/notebooks.py
+	env -u TQDM_DISABLE $(TEST)/python -m book.tools.execute
 
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
-	$(TEST)/python book/build.py --serve 8000 $(or $(EDITION),de)
+	$(TEST)/python -m book.tools.build --serve 8000 $(or $(EDITION),de)
 
 address: .venv/site/.installed ## write the published address: URL=...; REVISION=v1.0 pins it
-	$(SITE)/python book/notebooks.py --address "$(URL)" --revision "$(or $(REVISION),main)"
+	$(SITE)/python -m book.tools.address "$(URL)" --revision "$(or $(REVISION),main)"
 
 node_modules/.installed: package.json package-lock.json .venv/site/.installed
 	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

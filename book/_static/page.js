@@ -1,14 +1,16 @@
 // What every page does: switch languages in place, say its color mode, print in black on white.
 const root = document.documentElement;
 
-// The switch between the languages leads to the section one is reading.
-const link = document.querySelector("a.language-switch");
-const follow = () => {
-  const sections = [...document.querySelectorAll(".bd-article section section[data-twin]")];
-  const begun = sections.filter((section) => section.getBoundingClientRect().top < innerHeight / 3);
-  link.hash = begun.length ? begun.at(-1).dataset.twin : "";
-};
-for (const event of ["pointerdown", "keydown"]) link?.addEventListener(event, follow);
+// The switch to another language leads to the section one is reading.
+for (const link of document.querySelectorAll("a.language-switch")) {
+  const twin = `data-${link.hreflang}`;
+  const follow = () => {
+    const sections = [...document.querySelectorAll(`.bd-article section section[${twin}]`)];
+    const begun = sections.filter((section) => section.getBoundingClientRect().top < innerHeight / 3);
+    link.hash = begun.length ? begun.at(-1).getAttribute(twin) : "";
+  };
+  for (const event of ["pointerdown", "keydown"]) link.addEventListener(event, follow);
+}
 
 // The button of the color mode is named after the mode that is on.
 for (const button of document.querySelectorAll(".theme-switch-button")) {

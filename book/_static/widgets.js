@@ -1,12 +1,12 @@
 // Two drawings that move: the plane and the sphere of layer normalization for H = 3, and the axes
 // over which each method averages. Each stands where the page holds an element [data-widget].
 (() => {
-  const german = document.documentElement.lang === "de";
-  const say = (de, en) => (german ? de : en);
+  const words = JSON.parse(document.currentScript.dataset.words);
   const figure = (x, digits = 2) => {
-    const text = (Math.abs(x) < 0.5 * 10 ** -digits ? 0 : x).toFixed(digits).replace("-", "−");
-    return german ? text.replace(".", ",") : text;
+    const format = { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" };
+    return x.toLocaleString(document.documentElement.lang, format).replace("-", "−");
   };
+  const SEPARATOR = figure(0.5).includes(",") ? "; " : ", ";
 
   function add(parent, name, attributes = {}, text = "") {
     const space = parent.closest("svg") || name === "svg" ? "http://www.w3.org/2000/svg" : null;
@@ -83,10 +83,7 @@
 
     const svg = add(host, "svg", {
       viewBox: "60 10 500 350", role: "group", tabindex: 0,
-      "aria-label": say(
-        "Raum mit Ebene und Kreis; mit der Maus oder den Pfeiltasten drehbar",
-        "Space with the plane and the circle; turn it with the mouse or the arrow keys",
-      ),
+      "aria-label": words.space,
     });
     const marks = add(add(svg, "defs"), "marker", {
       id: "widget-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 6, markerHeight: 6,
@@ -107,7 +104,7 @@
     const dots = { xHat: add(svg, "circle", { class: "x-hat", r: 5 }), y: add(svg, "circle", { class: "y", r: 5 }) };
     const handle = add(svg, "circle", {
       class: "handle", r: 9, tabindex: 0, role: "button",
-      "aria-label": say("x, mit den Pfeiltasten verschiebbar", "x, to be moved with the arrow keys"),
+      "aria-label": words.handle,
     });
     const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
     const controls = add(host, "div", { class: "controls" });
@@ -148,7 +145,7 @@
       at(names.y, y, [9, -8]);
       const moved = Math.hypot(...y.map((entry, i) => entry - xHat[i])) > 0.02;
       for (const part of [ellipse, dots.y, names.y]) part.toggleAttribute("hidden", !moved);
-      const vector = (p) => `(${p.map((entry) => figure(entry)).join(german ? "; " : ", ")})`;
+      const vector = (p) => `(${p.map((entry) => figure(entry)).join(SEPARATOR)})`;
       const length = figure(Math.hypot(...xHat));
       spoken.textContent =
         `x = ${vector(state.x)}, μ = ${figure(mean)}, x̂ = ${vector(xHat)}, ‖x̂‖ = ${length}, y = ${vector(y)}`;
@@ -166,10 +163,10 @@
       });
     }
     const last = add(controls, "div");
-    const places = { inside: say("unter der Wurzel", "inside the root"), outside: say("daneben", "outside") };
-    choice(last, say("Wo steht ε?", "Where is ε?"), places, "inside", (value) => ((state.place = value), draw()));
+    const places = { inside: words.inside, outside: words.outside };
+    choice(last, words.epsilon, places, "inside", (value) => ((state.place = value), draw()));
     const setEps = slider(last, "ε", [0, 1, 0.01], 0, (value) => ((state.eps = value), draw()));
-    const reset = add(last, "button", { type: "button" }, say("Zurücksetzen", "Reset"));
+    const reset = add(last, "button", { type: "button" }, words.reset);
     reset.addEventListener("click", () => {
       Object.assign(state, structuredClone({ ...initial, place: state.place }));
       for (const key of Object.keys(setters)) setters[key].forEach((set, i) => set(state[key][i]));
@@ -207,11 +204,11 @@
   // --- The axes -----------------------------------------------------------------------------------
 
   const METHODS = { // what two values must have in common to share a mean
-    BN: { share: ({ c }) => [c], name: say("Batch Norm", "Batch norm") },
-    LN: { share: ({ n, p }) => [n, p], name: say("Layer Norm je Token", "Layer norm, per token") },
-    CHW: { share: ({ n }) => [n], name: say("Layer Norm je Beispiel", "Layer norm, per example") },
-    IN: { share: ({ n, c }) => [n, c], name: say("Instance Norm", "Instance norm") },
-    GN: { share: ({ n, c }) => [n, Math.floor(c / 2)], name: say("Group Norm, 2 Gruppen", "Group norm, 2 groups") },
+    BN: ({ c }) => [c],
+    LN: ({ n, p }) => [n, p],
+    CHW: ({ n }) => [n],
+    IN: ({ n, c }) => [n, c],
+    GN: ({ n, c }) => [n, Math.floor(c / 2)],
   };
 
   function axes(host) {
@@ -219,11 +216,10 @@
     const at = { n: 1, c: 1, p: 2 };
     let [method, data] = ["LN", "sequence"];
     const top = add(host, "div", { class: "controls" });
-    const title = say("Verfahren", "Method");
-    const options = Object.fromEntries(Object.entries(METHODS).map(([key, { name }]) => [key, name]));
-    choice(top, title, options, method, (value) => ((method = value), draw()));
-    const kinds = { sequence: say("Folgen (N, T, C)", "sequences (N, T, C)"), image: say("Bilder (N, C, H, W)", "images (N, C, H, W)") };
-    choice(top, say("Daten", "Data"), kinds, data, (value) => ((data = value), draw()));
+    const options = Object.fromEntries(Object.keys(METHODS).map((key) => [key, words[key]]));
+    choice(top, words.method, options, method, (value) => ((method = value), draw()));
+    const kinds = { sequence: words.sequences, image: words.images };
+    choice(top, words.data, kinds, data, (value) => ((data = value), draw()));
     const picture = add(host, "div", { class: "scroll", tabindex: 0 });
     const svg = add(picture, "svg", { viewBox: "0 0 620 215", role: "img" });
     const cells = [];
@@ -249,8 +245,8 @@
     const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
     const bottom = add(host, "div", { class: "controls" });
     const set = add(bottom, "fieldset");
-    add(set, "legend", {}, say("Der betrachtete Wert", "The value looked at"));
-    const what = { n: say("Beispiel", "example"), c: say("Kanal", "channel"), p: say("Stelle", "position") };
+    add(set, "legend", {}, words.value);
+    const what = { n: words.example, c: words.channel, p: words.position };
     const setters = Object.fromEntries(
       Object.entries(size).map(([key, count]) => [
         key,
@@ -259,7 +255,7 @@
     );
 
     function draw() {
-      const key = (cell) => String(METHODS[method].share(cell));
+      const key = (cell) => String(METHODS[method](cell));
       const means = new Set(cells.map(([, cell]) => key(cell))).size;
       const shared = cells.filter(([, cell]) => key(cell) === key(at));
       for (const [element, cell] of cells) {
@@ -267,28 +263,17 @@
         element.setAttribute("class", here ? "here" : key(cell) === key(at) ? "shared" : "");
       }
       for (const label of labels) label.textContent = `${what.n} ${label.dataset.n}`;
-      across.textContent = data === "sequence" ? say("Zeit t →", "time t →") : say("Stelle (h, w) →", "position (h, w) →");
-      down.textContent = say("← Kanal c", "← channel c");
+      across.textContent = data === "sequence" ? words.times : words.positions;
+      down.textContent = words.channels;
       const others = shared.some(([, cell]) => cell.n !== at.n);
       const later = shared.some(([, cell]) => cell.p > at.p);
       const notes = [
-        say(
-          `${shared.length} Werte teilen sich Mittelwert und Varianz; im Ganzen gibt es ${means} Mittelwerte.`,
-          `${shared.length} values share one mean and variance; there are ${means} means in all.`,
-        ),
-        others
-          ? say("Andere Beispiele reden mit.", "Other examples have a say.")
-          : say("Andere Beispiele sind ohne Einfluss.", "Other examples have no influence."),
+        words.shared.replace("{shared}", shared.length).replace("{means}", means),
+        others ? words.others : words.alone,
       ];
-      if (data === "sequence") {
-        notes.push(
-          later
-            ? say("Spätere Zeitpunkte reden mit.", "Later times have a say.")
-            : say("Spätere Zeitpunkte sind ohne Einfluss.", "Later times have no influence."),
-        );
-      }
+      if (data === "sequence") notes.push(later ? words.later : words.causal);
       spoken.textContent = notes.join(" ");
-      svg.setAttribute("aria-label", `${METHODS[method].name}: ${spoken.textContent}`);
+      svg.setAttribute("aria-label", `${words[method]}: ${spoken.textContent}`);
     }
     draw();
   }

@@ -3,13 +3,16 @@
 import pytest
 from filelock import FileLock
 
-import build
+from book import BOOK, ROOT
+from book.tools.build import build
+from book.tools.configuration import BUILD, SITE
+from book.tools.languages import LANGUAGES
 
 
 def outdated(site):
     """Say whether a page of the book, or what makes the site of it, is newer than the site."""
-    sources = [build.ROOT / "_config.yml", build.ROOT / "_toc.yml"]
-    sources += [p for p in (build.ROOT / "book").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    sources = [ROOT / "_config.yml", ROOT / "_toc.yml"]
+    sources += [p for p in BOOK.rglob("*") if p.is_file() and p.suffix not in {".mo", ".pyc"}]
     made = site / "index.html"  # written last
     newest = max(path.stat().st_mtime for path in sources)
     return not made.exists() or made.stat().st_mtime < newest
@@ -18,8 +21,8 @@ def outdated(site):
 @pytest.fixture(scope="session")
 def site():
     """Both editions as `make book` builds them; built here if it has not."""
-    build.BUILD.mkdir(exist_ok=True)
-    with FileLock(build.BUILD / ".lock"):
-        if outdated(build.SITE):
-            build.build(list(build.TRANSLATIONS))
-    return build.SITE
+    BUILD.mkdir(exist_ok=True)
+    with FileLock(BUILD / ".lock"):
+        if outdated(SITE):
+            build(list(LANGUAGES))
+    return SITE

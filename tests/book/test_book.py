@@ -6,15 +6,15 @@ from itertools import pairwise
 
 import nbformat
 import pytest
-import yaml
 from pybtex.database import parse_file
 
-import build
-import checks
-import notebooks
+from book import BOOK
+from book.tools import address, ledger, notebooks, reading, twins
+from book.tools.claims import Claim, load
+from book.tools.configuration import configuration, contents
+from book.tools.languages import FIRST, LANGUAGES, OTHERS
 
-BOOK = notebooks.BOOK
-EDITIONS = notebooks.EDITIONS
+EDITIONS = [*LANGUAGES]
 PAGES = {e: {p.stem: p for p in notebooks.pages() if p.parent.name == e} for e in EDITIONS}
 PATHS = notebooks.pages()
 REFERENCE = notebooks.read(PATHS[0])
@@ -33,7 +33,7 @@ def book():
 
 @pytest.fixture(scope="module")
 def claims():
-    return yaml.safe_load((BOOK / "claims.yml").read_text(encoding="utf-8"))
+    return load()
 
 
 def source(edition, stem):
@@ -47,19 +47,21 @@ def source(edition, stem):
 def test_both_editions_hold_the_pages_of_the_contents():
     for edition in EDITIONS:
         found = {p.stem for p in (BOOK / edition).iterdir() if p.suffix in {".md", ".ipynb"}}
-        assert found == set(checks.contents())
+        assert found == set(contents())
     kinds = [{p.name for p in (BOOK / e).iterdir() if not p.name.startswith(".")} for e in EDITIONS]
-    assert kinds[0] == kinds[1]
+    assert all(kind == kinds[0] for kind in kinds)
 
 
-@pytest.mark.parametrize("stem", PAGES["de"])
-def test_twin_notebooks_agree(book, stem):
-    assert checks.parity(book["de"][stem], book["en"][stem]) == []
+@pytest.mark.parametrize("edition", OTHERS)
+@pytest.mark.parametrize("stem", PAGES[FIRST])
+def test_twin_notebooks_agree(book, stem, edition):
+    assert twins.differences(book[FIRST][stem], book[edition][stem]) == []
 
 
-@pytest.mark.parametrize("stem", [s for s in checks.contents() if s not in PAGES["de"]])
-def test_twin_texts_agree(stem):
-    assert [*checks.markdown_differences(source("de", stem), source("en", stem))] == []
+@pytest.mark.parametrize("edition", OTHERS)
+@pytest.mark.parametrize("stem", [s for s in contents() if s not in PAGES[FIRST]])
+def test_twin_texts_agree(stem, edition):
+    assert [*twins.markdown_differences(source(FIRST, stem), source(edition, stem))] == []
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name)
@@ -81,48 +83,45 @@ class TestNotebook:
         first = next(c for c in notebook.cells if c.cell_type == "code")
         assert first is notebooks.set_up(notebook)
         assert notebooks.installation(notebook) == notebooks.installation(REFERENCE)
-        prompt = {"de": "Vorbereitung", "en": "Setup"}[path.parent.name]
+        prompt = LANGUAGES[path.parent.name]["notebooks"]["set_up"]
         assert first.metadata.mystnb == {"code_prompt_show": prompt, "code_prompt_hide": prompt}
         assert first.metadata.tags == ["hide-input", "setup"]
         assert first.outputs == []  # nothing stands before the first idea
 
     def test_prints_no_wider_than_the_page(self, path):
         printed = "\n".join(
-            checks.text_outputs(c) for c in notebooks.read(path).cells if c.cell_type == "code"
+            reading.text_outputs(c) for c in notebooks.read(path).cells if c.cell_type == "code"
         )
         wide = (line for line in printed.splitlines() if len(line) > WIDTH)
         assert [line for line in wide if not line.startswith("| ")] == []  # tables are typeset
 
     def test_states_its_run_time(self, path):
-        label = {"de": "*Laufzeit:*", "en": "*Run time:*"}[path.parent.name]
-        assert label in notebooks.read(path).cells[0].source
+        label = LANGUAGES[path.parent.name]["notebooks"]["run_time"]
+        assert f"*{label}:*" in notebooks.read(path).cells[0].source
 
     def test_states_how_long_it_takes_to_read(self, path):
-        found = re.search(
-            r"\*(?:Lesezeit|Reading time):\* (\d+)", notebooks.read(path).cells[0].source
-        )
-        german = notebooks.read(BOOK / "de" / path.name)
+        label = LANGUAGES[path.parent.name]["notebooks"]["reading_time"]
+        found = re.search(rf"\*{label}:\* (\d+)", notebooks.read(path).cells[0].source)
         if path.stem != "loesungen":
-            assert int(found[1]) == checks.reading_minutes(german)
+            expected = reading.reading_minutes(notebooks.read(BOOK / FIRST / path.name))
+            assert int(found[1]) == expected
 
     def test_installs_from_the_address_in_the_configuration(self, path):
         notebook = notebooks.read(path)
         before = notebooks.text(notebook)
-        notebooks.fill_address(notebook, *notebooks.address())
+        address.fill(notebook, *address.read())
         assert notebooks.text(notebook) == before
 
     def test_describes_its_figures_in_vector_graphics(self, path):
         for cell in notebooks.read(path).cells:
-            if checks.image_count(cell):
-                assert len(checks.alt_text(cell)) >= 20, cell["id"]
+            if reading.image_count(cell):
+                assert len(reading.alt_text(cell)) >= 20, cell["id"]
                 kinds = {k for o in cell.outputs for k in o.get("data", {}) if "image/" in k}
                 assert kinds == {"image/svg+xml"}, cell["id"]
 
     def test_has_one_title_on_top_and_no_skipped_heading(self, path):
         cells = notebooks.read(path).cells
-        levels = checks.heading_levels(
-            "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
-        )
+        levels = reading.heading_levels(reading.markdown(notebooks.read(path)))
         assert re.match(r"(\([\w-]+\)=\n)*# ", cells[0].source)
         assert levels[0] == 1
         assert levels.count(1) == 1
@@ -134,7 +133,7 @@ class TestNotebook:
             assert 3 <= len(exercises) <= 6
 
     def test_ends_with_the_way_on(self, path):
-        order = checks.contents()
+        order = contents()
         following = order[order.index(path.stem) + 1]
         last = notebooks.read(path).cells[-1]
         assert last.cell_type == "markdown"
@@ -143,7 +142,7 @@ class TestNotebook:
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_every_exercise_is_solved(edition):
-    text = "\n".join(source(edition, stem) for stem in checks.contents())
+    text = "\n".join(source(edition, stem) for stem in contents())
     labels = re.findall(r"^:::+\{exercise\}.*\n:label: *(\S+)", text, re.M)
     solved = re.findall(r"^:::+\{solution(?:-start)?\} *(\S+)", text, re.M)
     assert sorted(labels) == sorted(solved)
@@ -151,17 +150,17 @@ def test_every_exercise_is_solved(edition):
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_every_citation_is_in_the_bibliography(edition):
-    text = "\n".join(source(edition, stem) for stem in checks.contents())
-    assert checks.citations(text) <= KNOWN
+    text = "\n".join(source(edition, stem) for stem in contents())
+    assert KNOWN.issuperset(reading.citations(text))
 
 
 def test_every_reference_is_used(claims):
-    text = "\n".join(source("de", stem) for stem in checks.contents())
-    assert KNOWN <= checks.citations(text) | {k for c in claims for k in c["references"]}
+    text = "\n".join(source(FIRST, stem) for stem in contents())
+    assert KNOWN <= {*reading.citations(text), *(k for c in claims for k in c.references)}
 
 
 def test_ledger_and_pages_agree(book, claims):
-    assert checks.ledger(claims, book, KNOWN) == []
+    assert ledger.disagreements(claims, book, KNOWN) == []
 
 
 # The checks themselves: each must notice what it is there for.
@@ -189,7 +188,7 @@ def notebook(*cells):
     ],
 )
 def test_translated_code_counts_as_equal(de, en):
-    assert [*checks.code_differences(de, en)] == []
+    assert [*twins.code_differences(de, en)] == []
 
 
 @pytest.mark.parametrize(
@@ -206,7 +205,7 @@ def test_translated_code_counts_as_equal(de, en):
     ],
 )
 def test_changed_code_is_noticed(de, en):
-    assert [*checks.code_differences(de, en)] != []
+    assert [*twins.code_differences(de, en)] != []
 
 
 @pytest.mark.parametrize(
@@ -222,13 +221,13 @@ def test_changed_code_is_noticed(de, en):
     ],
 )
 def test_changed_text_is_noticed(de, en):
-    assert [*checks.markdown_differences(de, en)] != []
+    assert [*twins.markdown_differences(de, en)] != []
 
 
 def test_changed_cells_are_noticed():
     stream = nbformat.v4.new_output("stream", name="stdout", text="Fehler 1,5e-3\n")
     page = notebook(cell("code", "f()", tags=["claim-C1"], outputs=[stream]))
-    assert checks.parity(page, page) == []
+    assert twins.differences(page, page) == []
     for change in (
         lambda c: c.update(id="other"),
         lambda c: c.metadata.update(tags=[]),
@@ -238,12 +237,12 @@ def test_changed_cells_are_noticed():
     ):
         other = copy.deepcopy(page)
         change(other.cells[0])
-        assert checks.parity(page, other) != []
+        assert twins.differences(page, other) != []
 
 
 CLAIM = {
     "id": "C11",
-    "section": "Funktionsprinzip",
+    "section": "principle",
     "claim": {"de": "ĥ = (h − μ)/(σ + ε)", "en": "ĥ = (h − μ)/(σ + ε)"},
     "verdict": "refined",
     "finding": {"de": "ε steht unter der Wurzel.", "en": "ε belongs under the root."},
@@ -263,37 +262,59 @@ def claim_book():
     }
 
 
+def disagreements(entries, pages):
+    return ledger.disagreements([Claim(**entry) for entry in entries], pages, {"ba2016layer"})
+
+
 def test_ledger_accepts_a_claim_that_a_cell_shows():
-    assert checks.ledger([CLAIM], claim_book(), {"ba2016layer"}) == []
+    assert disagreements([CLAIM], claim_book()) == []
 
 
 def test_ledger_accepts_a_claim_that_only_a_citation_settles():
     pages = claim_book()
     for edition in pages.values():
         edition["1_page"].cells[1].metadata.tags = []
-    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) != []
+    assert disagreements([CLAIM], pages) != []
     for edition in pages.values():
         edition["1_page"].cells[0].source += "\n\nText {cite}`ba2016layer`."
-    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) == []
+    assert disagreements([CLAIM], pages) == []
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"verdict": "correct"},
-        {"verdict": "maybe"},
-        {"section": "Anhang"},
         {"id": "C12"},
         {"claim": {"de": "anders", "en": "ĥ = (h − μ)/(σ + ε)"}},
-        {"finding": {"de": "", "en": "ε belongs under the root."}},
         {"references": ["nobody2000nothing"]},
         {"page": "2_page"},
-        {"extra": "key"},
     ],
     ids=lambda c: next(iter(c)),
 )
 def test_ledger_notices_a_wrong_entry(change):
-    assert checks.ledger([CLAIM | change], claim_book(), {"ba2016layer"}) != []
+    assert disagreements([CLAIM | change], claim_book()) != []
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"verdict": "maybe"}, ValueError, "C11: verdict must be one of .*; got 'maybe'"),
+        ({"section": "Anhang"}, ValueError, "C11: section must be one of .*; got 'Anhang'"),
+        ({"id": "11"}, ValueError, "id must be C or M and a number, as in C01; got '11'"),
+        ({"claim": {"en": "x"}}, ValueError, "C11: claim must be written in de, en; got en"),
+        ({"finding": {"de": "", "en": "x"}}, ValueError, "C11: finding must be .*; got en"),
+        ({"extra": "key"}, TypeError, "extra"),
+    ],
+    ids=lambda c: next(iter(c)) if isinstance(c, dict) else "",
+)
+def test_a_claim_is_complete(change, error, message):
+    with pytest.raises(error, match=message):
+        Claim(**CLAIM | change)
+
+
+def test_a_claim_lacks_no_key():
+    with pytest.raises(TypeError, match="page"):
+        Claim(**{key: value for key, value in CLAIM.items() if key != "page"})
 
 
 @pytest.mark.parametrize(
@@ -311,16 +332,29 @@ def test_ledger_notices_a_wrong_entry(change):
 def test_ledger_notices_a_wrong_page(page):
     pages = claim_book()
     pages["en"]["1_page"] = page
-    assert checks.ledger([CLAIM], pages, {"ba2016layer"}) != []
+    assert disagreements([CLAIM], pages) != []
 
 
 def test_ledger_notices_a_double_and_a_missing_entry():
-    assert checks.ledger([CLAIM, CLAIM], claim_book(), {"ba2016layer"}) != []
-    assert checks.ledger([], claim_book(), {"ba2016layer"}) != []
+    assert disagreements([CLAIM, CLAIM], claim_book()) != []
+    assert disagreements([], claim_book()) != []
 
 
 def test_editions_differ_in_language_title_and_paths_only():
-    de, en = (build.configuration(e) for e in EDITIONS)
-    differing = {k for k in de if de[k] != en[k]}
-    assert differing == {"author", "copyright", "repository", "sphinx"}
-    assert set(de["sphinx"]["config"]) == set(en["sphinx"]["config"])
+    first, *others = (configuration(e) for e in EDITIONS)
+    for other in others:
+        differing = {k for k in first if first[k] != other[k]}
+        assert differing == {"author", "copyright", "repository", "sphinx"}
+        assert set(first["sphinx"]["config"]) == set(other["sphinx"]["config"])
+
+
+def keys(entry):
+    """What an entry of `languages.yml` says, without how."""
+    return {
+        k: keys(v) if isinstance(v, dict) else None for k, v in entry.items() if k != "settings"
+    }
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_language_says_the_same(language):
+    assert keys(LANGUAGES[language]) == keys(LANGUAGES[FIRST])

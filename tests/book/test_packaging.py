@@ -18,8 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-import notebooks
-from build import ROOT
+from book import ROOT
+from book.tools import address, notebooks
 
 PAGES = notebooks.pages()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -100,7 +100,7 @@ def installs(shell, monkeypatch):
 
 def set_up(url):
     notebook = notebooks.read(PAGES[0])
-    notebooks.fill_address(notebook, url, "v1.0")
+    address.fill(notebook, url, "v1.0")
     return notebooks.installation(notebook)
 
 

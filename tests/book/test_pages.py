@@ -1,14 +1,13 @@
 """The look of the pages: a color means one thing, and is said in one place."""
 
-from pathlib import Path
-
 import matplotlib as mpl
 import nbformat
 import pytest
 
+from book import BOOK
 from lnlib.pages import plots
 
-PAGES = sorted(Path(__file__).parents[1].glob("book/*/*.ipynb"))
+PAGES = sorted(BOOK.glob("*/*.ipynb"))
 LIBRARIES = ("lnlib", "torch", "torch.compile", "Liger", "QuACK", "Apex", "Transformer Engine")
 
 

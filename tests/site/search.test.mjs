@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
-import { SITE, start, violations } from "./site.mjs";
+import { EDITIONS, SITE, start, violations } from "./site.mjs";
 
 
 // What a reader who asks this wants to read first.
@@ -72,7 +72,7 @@ async function ask(page, query) {
 const status = (page) => page.textContent(".search-results [role=status]");
 const ways = (page, within) => page.locator(`${within} a`).evaluateAll((links) => links.map((a) => a.getAttribute("href")));
 
-for (const edition of ["de", "en"]) {
+for (const edition of EDITIONS) {
   describe(`the search, ${edition}`, () => {
     const text = TEXT[edition];
 

@@ -21,7 +21,8 @@ if (!existsSync(BROWSER.executablePath)) {
   process.exit(1);
 }
 const GENERATED = new Set(["genindex.html", "search.html"]); // by the theme, no text of ours
-export const PAGES = ["de", "en"].flatMap((edition) =>
+export const EDITIONS = readdirSync(SITE, { withFileTypes: true }).filter((e) => e.isDirectory()).map(({ name }) => name);
+export const PAGES = EDITIONS.flatMap((edition) =>
   readdirSync(join(SITE, edition))
     .filter((name) => name.endsWith(".html") && !GENERATED.has(name))
     .map((name) => `${edition}/${name}`),

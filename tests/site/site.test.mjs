@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
-import { PAGES, SITE, start, violations } from "./site.mjs";
+import { EDITIONS, PAGES, SITE, start, violations } from "./site.mjs";
 
 const DEVICES = { desktop: { width: 1280, colorScheme: "light" }, phone: { width: 390, colorScheme: "dark" } };
 const CLAIMS = readFileSync("book/claims.yml", "utf8").match(/^- id:/gm).length;
@@ -89,14 +89,16 @@ describe("the book as a whole", { concurrency: 2 }, () => {
     });
   }
 
-  for (const [edition, twin] of [["de", "en"], ["en", "de"]]) {
+  for (const edition of EDITIONS) {
+    const twin = EDITIONS.find((other) => other !== edition);
+    const to = (language) => `a.language-switch[hreflang=${language}]`;
     it(`${edition}: the switch leads to the twin and back, without scripts too`, async () => {
       for (const javaScriptEnabled of [true, false]) {
         const start = `${site.url}/${edition}/1b_numerik.html`;
         const { page, close } = await site.open(start, { javaScriptEnabled }).catch(() => ({}));
-        await page.click("a.language-switch");
+        await page.click(to(twin));
         await page.waitForURL(`**/${twin}/1b_numerik.html`);
-        await page.click("a.language-switch");
+        await page.click(to(edition));
         await page.waitForURL(start);
         await close();
       }
@@ -104,12 +106,12 @@ describe("the book as a whole", { concurrency: 2 }, () => {
 
     it(`${edition}: the switch leads to the same section`, async () => {
       const { page, close } = await site.open(`${site.url}/${edition}/1b_numerik.html`);
-      const sections = page.locator("section section[data-twin]");
+      const sections = page.locator(`section section[data-${twin}]`);
       for (const index of [1, (await sections.count()) - 1]) {
         await page.goto(`${site.url}/${edition}/1b_numerik.html`);
         await page.goto(`${page.url()}#${await sections.nth(index).getAttribute("id")}`);
-        const expected = await sections.nth(index).getAttribute("data-twin");
-        const at = await page.locator("a.language-switch").boundingBox();
+        const expected = await sections.nth(index).getAttribute(`data-${twin}`);
+        const at = await page.locator(to(twin)).boundingBox();
         await page.mouse.click(at.x + at.width / 2, at.y + at.height / 2); // without scrolling to it
         await page.waitForURL(`**/${twin}/1b_numerik.html#${encodeURIComponent(expected)}`);
         const { y } = await page.locator(`section[id="${expected}"]`).boundingBox();

@@ -42,12 +42,12 @@ def collect(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Gather the terms once all pages are read; if they changed, every page is written again."""
     objects = env.get_domain("std").get_objects()
     pages = sorted({page for _, _, kind, page, *_ in objects if kind == "term"})
-    before = getattr(env, "lnglossary", None)
-    env.lnglossary = {  # type: ignore[attr-defined]
+    before = getattr(env, "book_terms", None)
+    env.book_terms = {  # type: ignore[attr-defined]
         page: {term: at for entry in definitions(env, page) for term, at in terms_of(entry).items()}
         for page in pages
     }
-    return [] if env.lnglossary == before else [*env.found_docs]  # type: ignore[attr-defined]
+    return [] if env.book_terms == before else [*env.found_docs]  # type: ignore[attr-defined]
 
 
 def pattern(terms: Terms) -> re.Pattern[str]:
@@ -63,7 +63,7 @@ def pattern(terms: Terms) -> re.Pattern[str]:
 
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each term on a page; on the glossary's page, in each definition."""
-    for glossary, terms in app.env.lnglossary.items():  # type: ignore[attr-defined]
+    for glossary, terms in app.env.book_terms.items():  # type: ignore[attr-defined]
         entries = [*doctree.findall(nodes.definition_list_item)] if page == glossary else []
         words, uri = pattern(terms), app.builder.get_relative_uri(page, glossary)
         targets = {term.casefold(): at for term, at in terms.items()}

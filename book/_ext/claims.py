@@ -1,0 +1,180 @@
+"""Sphinx extension: the ledger of all claims, and links between it, quotations and cells."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.builders.html import StandaloneHTMLBuilder
+from sphinx.domains.std import StandardDomain
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, claim_cells, load
+from book.tools.languages import LANGUAGES
+
+CLAIMS = load()
+
+
+def bars(claims: Iterable[Claim]) -> list[tuple[str, int, float, float]]:
+    """Return each verdict's count, and where its part of a bar begins and ends, in percent."""
+    counts = Counter(claim.verdict for claim in claims)
+    ends = [100 * n / counts.total() for n in accumulate(counts[v] for v in VERDICTS)]
+    parts = zip(VERDICTS, [0.0, *ends], ends, strict=False)
+    return [(v, counts[v], start, end) for v, start, end in parts if counts[v]]
+
+
+def overview(sections: dict[str, list[Claim]], words: dict[str, Any]) -> dict[str, Any]:
+    """Return what `ledger.html` draws: bars of all claims and of each section, and the choices.
+
+    Args:
+        sections: the claims of each section.
+        words: the entry `claims` of a language.
+    """
+    claims = [claim for found in sections.values() for claim in found]
+    counts = Counter(claim.verdict for claim in claims)
+    verdicts = [(v, words["verdicts"][v], counts[v]) for v in VERDICTS]
+    rows = [(words["total"].format(n=len(claims)), claims)]
+    rows += [(words["sections"][section], found) for section, found in sections.items()]
+    return {
+        "label": ", ".join(f"{name} {count}" for _, name, count in verdicts),
+        "rows": [(name, bars(found)) for name, found in rows],
+        "all": words["all"],
+        "choices": [
+            ("verdict", words["verdict"], verdicts),
+            (
+                "section",
+                words["section"],
+                [(s, words["sections"][s], len(found)) for s, found in sections.items()],
+            ),
+        ],
+    }
+
+
+def written(claim: Claim, language: str, shown: Collection[str]) -> list[str]:
+    """Return a claim's entry in the ledger as lines of MyST.
+
+    Args:
+        claim: the claim.
+        language: a key of `LANGUAGES`.
+        shown: the ids of the claims that a cell shows.
+    """
+    words = LANGUAGES[language]["claims"]
+    opening, closing = words["quotes"]
+    sources = f" {{cite:p}}`{','.join(claim.references)}`" if claim.references else ""
+    ways = f"{{ref}}`{words['page']} <quote-{claim.id.lower()}>`"
+    if claim.id in shown:
+        ways += f" · {{ref}}`{words['cell']} <claim-{claim.id.lower()}>`"
+    return [
+        f"**{claim.id}** {opening}{claim.claim[language]}{closing} "
+        f"· *{words['verdicts'][claim.verdict]}*",
+        "",
+        f"{claim.finding[language]}{sources}",
+        "",
+        ways,
+    ]
+
+
+class Ledger(SphinxDirective):
+    """Draw the totals, then list every section's claims, with a filter that needs no script."""
+
+    def run(self) -> list[nodes.Node]:
+        """Build the nodes."""
+        pages = [*Path(self.env.srcdir).rglob("*.ipynb")]
+        for path in (PATH, *pages):
+            self.env.note_dependency(str(path))
+        notebooks = [json.loads(page.read_text(encoding="utf-8")) for page in pages]
+        self.shown = {number for n in notebooks for number, _ in claim_cells(n)}
+        self.words = LANGUAGES[self.config.language]["claims"]
+        by_section = {s: [claim for claim in CLAIMS if claim.section == s] for s in SECTIONS}
+        sections = {s: claims for s, claims in by_section.items() if claims}
+        builder = cast(StandaloneHTMLBuilder, self.env.app.builder)
+        head = builder.templates.render("ledger.html", overview(sections, self.words))
+        return [nodes.raw("", head, format="html"), *map(self._section, sections.items())]
+
+    def _section(self, item: tuple[str, list[Claim]]) -> nodes.section:
+        name, claims = item
+        title = nodes.title("", self.words["sections"][name])
+        section = nodes.section("", title, ids=[f"section-{name}"], classes=["ledger", name])
+        section += [self._entry(claim) for claim in claims]
+        section += nodes.paragraph("", self.words["none"], classes=["none"])
+        return section
+
+    def _entry(self, claim: Claim) -> nodes.container:
+        label = f"ledger-{claim.id.lower()}"
+        standard(self.env.app).anonlabels[label] = (self.env.docname, label)
+        entry = nodes.container(classes=["claim", claim.verdict], ids=[label])
+        lines = written(claim, self.config.language, self.shown)
+        self.state.nested_parse(StringList(lines, source=str(PATH)), 0, entry)
+        return entry
+
+
+def standard(app: Sphinx) -> StandardDomain:
+    """Return the domain whose labels lead to pages and ids."""
+    return cast(StandardDomain, app.env.get_domain("std"))
+
+
+def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
+    """Give the first cell of a page that shows a claim the claim's id, so it can be linked."""
+    domain = standard(app)
+    for cell in doctree.findall(nodes.container):
+        for name in cell["classes"]:
+            anchor = name.removeprefix("tag_")
+            if (tag := TAG.fullmatch(anchor)) and anchor not in doctree.ids:
+                doctree.ids[anchor] = cell
+                cell["ids"].append(anchor)
+                domain.labels[anchor.lower()] = (app.env.docname, anchor, tag[1])
+                domain.anonlabels[anchor.lower()] = (app.env.docname, anchor)
+
+
+def link_quotations(app: Sphinx, doctree: nodes.document) -> None:
+    """Give each claim that the page quotes an id, and link its number to the ledger."""
+    page = app.env.docname
+    here = {claim.id for claim in CLAIMS if claim.page == Path(page).name}
+    for quotation in doctree.findall(nodes.block_quote):
+        for number in quotation.findall(nodes.strong):
+            name = number.astext()
+            if name not in here:
+                continue
+            label = f"quote-{name.lower()}"
+            number.parent["ids"].append(label)
+            standard(app).anonlabels[label] = (page, label)
+            number.clear()
+            number += addnodes.pending_xref(
+                "",
+                nodes.inline("", name),
+                refdomain="std",
+                reftype="ref",
+                reftarget=f"ledger-{name.lower()}",
+                refexplicit=True,
+                refwarn=True,
+                refdoc=page,
+            )
+
+
+def label_cells(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Say above a cell that the ledger leads to which claim it shows, with the way back."""
+    shows = LANGUAGES[app.config.language]["claims"]["shows"]
+    for cell in doctree.findall(nodes.container):
+        label = nodes.paragraph("", shows, classes=["shows"])
+        for claim in (match[1] for i in cell["ids"] if (match := TAG.fullmatch(i))):
+            ledger, entry = standard(app).anonlabels[f"ledger-{claim.lower()}"]
+            uri = f"{app.builder.get_relative_uri(page, ledger)}#{entry}"
+            label += [nodes.Text(" "), nodes.reference("", claim, refuri=uri, internal=True)]
+        if len(label) > 1:
+            cell.insert(0, label)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the extension."""
+    app.add_directive("ledger", Ledger)
+    app.connect("doctree-read", anchor_cells)
+    app.connect("doctree-read", link_quotations)
+    app.connect("doctree-resolved", label_cells)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,1 @@
+"""What builds, checks, searches and prints the book."""

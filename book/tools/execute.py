@@ -1,0 +1,70 @@
+"""Execute the book's notebooks and write them clean.
+
+`python -m book.tools.execute [PAGE ...]` does so in all editions, two notebooks at a time.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+from book.tools import address
+from book.tools.notebooks import clean, pages, read, write
+
+
+def execute(notebook: nbformat.NotebookNode) -> None:
+    """Run a notebook top to bottom in an empty folder, on the CPU, without progress bars."""
+    environment = {**os.environ, "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],
+            timeout=600,
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute(env=environment)
+
+
+def refresh(path: Path) -> float:
+    """Execute one notebook and rewrite it; return the seconds it took."""
+    notebook = read(path)
+    address.fill(notebook, *address.read())
+    start = time.perf_counter()
+    execute(notebook)
+    seconds = time.perf_counter() - start
+    clean(notebook)
+    write(notebook, path)
+    return seconds
+
+
+def refresh_all(paths: list[Path], jobs: int = 2) -> None:
+    """Execute and rewrite notebooks, ``jobs`` at a time, and print each one's run time."""
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(paths), unit="page", disable=None) as progress,
+    ):
+        running = {pool.submit(refresh, path): path for path in paths}
+        for done in as_completed(running):
+            path = running[done]
+            tqdm.write(f"{path.parent.name}/{path.stem}: {done.result():.1f} s")
+            progress.update()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Execute and rewrite notebooks.")
+    parser.add_argument("page", nargs="*", help="file stems, for example 1b_numerik; default: all")
+    refresh_all(pages(parser.parse_args().page))
+
+
+if __name__ == "__main__":
+    main()

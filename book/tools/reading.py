@@ -1,0 +1,86 @@
+"""What a reader meets on a page: headings, citations, figures, print-outs; and for how long."""
+
+import re
+from typing import Any
+
+import nbformat
+
+WORD = re.compile(r"[^\W\d_]{2,}")
+CITATION = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+HEADING = re.compile(r"^(#+) ", re.MULTILINE)
+FENCE = re.compile(r"^(?:```|~~~)[^\n]*\n.*?^(?:```|~~~) *$", re.MULTILINE | re.DOTALL)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks."""
+    return " ".join(text.split())
+
+
+def markdown(page: nbformat.NotebookNode) -> str:
+    """Return the text of a page's Markdown cells."""
+    return "\n\n".join(c.source for c in page.cells if c.cell_type == "markdown")
+
+
+def prose(text: str) -> str:
+    """Return a Markdown text without its code."""
+    return FENCE.sub("", text)
+
+
+def heading_levels(text: str) -> list[int]:
+    """Return the levels of a text's headings.
+
+    >>> heading_levels("## Two")
+    [2]
+    """
+    return [len(marks) for marks in HEADING.findall(prose(text))]
+
+
+def citations(text: str) -> list[str]:
+    """Return the keys that a text cites.
+
+    >>> citations("So {cite}`ba2016layer, wu2018group` say.")
+    ['ba2016layer', 'wu2018group']
+    """
+    return [key.strip() for keys in CITATION.findall(text) for key in keys.split(",")]
+
+
+def text_outputs(cell: dict[str, Any]) -> str:
+    """Return the text a code cell has printed or displayed, tables as Markdown."""
+
+    def text(output: dict[str, Any]) -> str:
+        data = output.get("data", {})
+        return str(output.get("text") or data.get("text/markdown") or data.get("text/plain", ""))
+
+    outputs = (o for o in cell["outputs"] if "image/svg+xml" not in o.get("data", {}))
+    return "\n".join(map(text, outputs))
+
+
+def image_count(cell: dict[str, Any]) -> int:
+    """Return the number of images among a cell's outputs."""
+    return sum(
+        any(t.startswith("image/") for t in o.get("data", {})) for o in cell.get("outputs", [])
+    )
+
+
+def alt_text(cell: dict[str, Any]) -> str:
+    """Return the alt text given to a cell's images."""
+    return str(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", ""))
+
+
+def reading_minutes(page: nbformat.NotebookNode) -> int:
+    """Return how long a page takes to read, to the nearest five minutes.
+
+    150 words a minute, five seconds for a line of code that is shown, half a minute for a
+    displayed formula or a figure.
+    """
+    text = prose(markdown(page))
+    shown = (
+        c.source
+        for c in page.cells
+        if c.cell_type == "code" and "hide-input" not in c.metadata.get("tags", [])
+    )
+    lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+    figures = sum(image_count(c) for c in page.cells)
+    pauses = text.count("$$") / 2 + figures
+    minutes = len(WORD.findall(text)) / 150 + lines / 12 + pauses / 2
+    return max(5, 5 * round(minutes / 5))
