@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 import lnlib
+from book import ROOT
 
 PACKAGE = Path(lnlib.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -107,3 +109,15 @@ def test_imports_without_triton_and_figures(room):
     missing = dict.fromkeys(["triton", "matplotlib", "IPython"])
     code = f"import sys; sys.modules.update({missing}); import lnlib.{room}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_guide_leads_to_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt().enable("table").parse(text)
+    kinds = [token.type for token in tokens]
+    table = tokens[kinds.index("table_open") : kinds.index("table_close")]
+    inline = [child for token in table for child in token.children or []]
+    paths = [child.content for child in inline if child.type == "code_inline"]
+    assert len(paths) >= 12
+    folders = (ROOT, ROOT / "book" / "en")
+    assert [p for p in paths if not any((folder / p).exists() for folder in folders)] == []
