@@ -39,6 +39,7 @@ HEAVY = {  # the only modules that may import these
     "IPython": {"pages.plots"},
     "networkx": {"pages.topics"},
     "sklearn": {"experiments.ensembles", "experiments.generative"},
+    "scipy": {"experiments.pairs"},
     "gymnasium": {"experiments.reinforcement"},
 }
 
