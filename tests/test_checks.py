@@ -1,8 +1,10 @@
-"""Wrong arguments: the message names the argument, what it got, what it expected, and the fix."""
+"""Wrong arguments: the message names the argument, what it got, what it expected, and the fix.
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+A row of a table is a call as text, its error, and the parts that the message must hold. In a call,
+`n` is the library and `a` makes an array of a shape. What rows share has a name above their table.
+"""
+
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -11,537 +13,337 @@ import torch
 import lnlib
 from lnlib import functional, reference
 
-NAN, INF = float("nan"), float("inf")
 
-
-class Library(NamedTuple):
-    """The functions, and the arrays they take."""
-
-    norms: Any
-    array: Callable[..., Any]
+def array(*shape, dtype="float32"):
+    return np.ones(shape, dtype)
 
 
 def tensor(*shape, dtype="float32"):
     return torch.ones(shape, dtype=getattr(torch, dtype))
 
 
-NUMPY = Library(reference, lambda *shape, dtype="float32": np.ones(shape, dtype))
-TORCH = Library(functional, tensor)
+REFERENCE = {"n": reference, "a": array}
+FUNCTIONAL = {"n": functional, "a": tensor}
+MODULES = {"n": lnlib, "a": tensor}
+
+both = pytest.mark.parametrize("names", [REFERENCE, FUNCTIONAL], ids=["reference", "functional"])
 
 
-class Wrong(NamedTuple):
-    """A call, its error, and what the message must hold: argument, received, expected, fix."""
-
-    name: str
-    error: type[Exception]
-    call: Callable[..., Any]
-    message: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "-")
-
-    def check(self, *arguments):
-        with pytest.raises(self.error) as caught:
-            self.call(*arguments)
-        assert caught.type is self.error
-        message = str(caught.value)
-        assert [part for part in self.message if part not in message] == [], message
-        _, _, fix = message.partition("; ")
-        assert fix, f"no fix named: {message}"
+def each_row(*tables):
+    rows = [row for table in tables for row in table]
+    return pytest.mark.parametrize("row", rows, ids=[row[0] for row in rows])
 
 
-def each(name, error, values, call, *message):
-    """One wrong call for each value; `{}` in the message stands for it."""
-    return [
-        Wrong(
-            f"{name} {value!r}",
-            error,
-            lambda n, a, value=value: call(n, a, value),
-            tuple(part.format(value) for part in message),
-        )
-        for value in values
-    ]
+def of_each(arguments, *calls):
+    """Put the argument of each row in for `{}` in each call."""
+    return [(call.format(argument), *held) for call in calls for argument, *held in arguments]
 
 
-METHODS: dict[str, Callable[..., Any]] = {
-    "layer_norm": lambda n, x, **more: n.layer_norm(x, x.shape[-1:], **more),
-    "rms_norm": lambda n, x, **more: n.rms_norm(x, x.shape[-1:], **more),
-    "group_norm": lambda n, x, **more: n.group_norm(x, 2, **more),
-    "instance_norm": lambda n, x, **more: n.instance_norm(x, **more),
-    "batch_norm": lambda n, x, **more: n.batch_norm(
-        x, **{"running_mean": None, "running_var": None, "training": True, **more}
-    ),
-}
-CHANNELS = [name for name in METHODS if name not in ("layer_norm", "rms_norm")]
+def check(names, call, error, *parts):
+    with pytest.raises(error) as caught:
+        eval(call, {"np": np, "torch": torch, "nan": nan, "inf": inf, **names})
+    assert caught.type is error
+    message = str(caught.value)
+    assert [part for part in parts if part not in message] == [], message
+    assert message.partition("; ")[2], f"no fix named: {message}"
 
 
-SHARED: list[Wrong] = [
-    # input
-    *(
-        wrong
-        for method, call in METHODS.items()
-        for wrong in each(
-            f"{method} of",
-            TypeError,
-            ("int64", "bool", "complex64"),
-            lambda n, a, dtype, call=call: call(n, a(2, 4, 3, dtype=dtype)),
-            "input must be real floating point",
-            "got",
-            "{}",
-            "convert it first",
-        )
-    ),
-    *each(
-        "too few axes for",
-        ValueError,
-        CHANNELS,
-        lambda n, a, method: METHODS[method](n, a(4)),
-        "input must have (batch, channels, ...)",
-        "got shape (4,)",
-        "add the missing axes",
-    ),
-    *each(
-        "fewer axes than normalized_shape",
-        ValueError,
-        [(2, 4), (1, 1, 4)],
-        lambda n, a, shape: n.layer_norm(a(4), shape),
-        "input must have at least",
-        "got shape (4,)",
-        "add the missing axes",
-    ),
-    # normalized_shape
-    *each(
-        "layer_norm over",
-        ValueError,
-        [(3,), (2, 3), (4, 3), (3, 4, 4), 2],
-        lambda n, a, shape: n.layer_norm(a(2, 3, 4), shape),
-        "normalized_shape",
-        "must equal the trailing sizes of the input",
-        "got input of shape (2, 3, 4)",
-        "pass normalized_shape=",
-    ),
-    Wrong(
-        "the fix is the right shape",
-        ValueError,
-        lambda n, a: n.rms_norm(a(2, 3, 4), (2, 3)),
-        ("normalized_shape (2, 3)", "pass normalized_shape=(3, 4)"),
-    ),
-    *each(
-        "normalized_shape is",
-        ValueError,
-        [(), []],
-        lambda n, a, shape: n.layer_norm(a(2, 3), shape),
-        "normalized_shape must name at least one trailing axis",
-        "got an empty sequence",
-        "pass input.shape[-1:]",
-    ),
-    *each(
-        "normalized_shape is",
-        ValueError,
-        [-1, (-1,), (3, -1)],
-        lambda n, a, shape: n.rms_norm(a(2, 3), shape),
-        "normalized_shape holds sizes and must be >= 0",
-        "-1",
-        "pass input.shape[-1:]",
-    ),
-    *each(
-        "normalized_shape is",
-        TypeError,
-        [3.0, "3", None, (3.0,), {3}],
-        lambda n, a, shape: n.layer_norm(a(2, 3), shape),
-        "normalized_shape must be an int or a sequence of ints",
-        "got {!r}",
-        "pass input.shape[-1:]",
-    ),
-    # parameters and running statistics
-    *(
-        wrong
-        for method, call in METHODS.items()
-        for name in ("weight", "bias")
-        if (method, name) != ("rms_norm", "bias")
-        for wrong in each(
-            f"{method} {name} of shape",
-            ValueError,
-            [(3,), (1,), (4, 1), ()],
-            lambda n, a, shape, call=call, name=name: call(n, a(2, 4, 4), **{name: a(*shape)}),
-            f"{name} must have shape (4,)",
-            "got {}",
-            "reshape or re-create it",
-        )
-    ),
-    *(
-        wrong
-        for method in ("instance_norm", "batch_norm")
-        for name in ("running_mean", "running_var")
-        for wrong in each(
-            f"{method} {name} of shape",
-            ValueError,
-            [(3,), (1, 4)],
-            lambda n, a, shape, method=method, name=name: METHODS[method](
-                n, a(2, 4, 4), **{"running_mean": a(4), "running_var": a(4), name: a(*shape)}
-            ),
-            f"{name} must have shape (4,)",
-            "got {}",
-            "reshape or re-create it",
-        )
-    ),
-    *(
-        Wrong(
-            f"{method} without {missing}",
-            ValueError,
-            lambda n, a, method=method, given=given: METHODS[method](
-                n, a(2, 4, 4), **{given: a(4)}
-            ),
-            (f"{missing} is None", "pass both or neither"),
-        )
-        for method in ("instance_norm", "batch_norm")
-        for missing, given in [("running_mean", "running_var"), ("running_var", "running_mean")]
-    ),
-    *(
-        Wrong(
-            f"{method} without running statistics",
-            ValueError,
-            lambda n, a, method=method, switch=switch: METHODS[method](
-                n, a(2, 4, 4), **{switch: False}
-            ),
-            (
-                "running_mean and running_var are needed",
-                f"when {switch}=False",
-                "got None",
-                f"or set {switch}=True",
-            ),
-        )
-        for method, switch in [("batch_norm", "training"), ("instance_norm", "use_input_stats")]
-    ),
-    # num_groups
-    *each(
-        "num_groups is",
-        ValueError,
-        [3, 5, 8],
-        lambda n, a, groups: n.group_norm(a(2, 4), groups),
-        "the number of channels (4) must be divisible by num_groups ({})",
-        "choose a divisor of 4",
-    ),
-    *each(
-        "num_groups is",
-        ValueError,
-        [0, -1],
-        lambda n, a, groups: n.group_norm(a(2, 4), groups),
-        "num_groups must be >= 1",
-        "got {}",
-    ),
-    *each(
-        "num_groups is",
-        TypeError,
-        [2.0, "2", None, True],
-        lambda n, a, groups: n.group_norm(a(2, 4), groups),
-        "num_groups must be an int",
-        "got {!r}",
-    ),
-    # eps
-    *(
-        wrong
-        for method, call in METHODS.items()
-        for wrong in [
-            *each(
-                f"{method} eps is",
-                ValueError,
-                [-1e-5, -INF, INF, NAN],
-                lambda n, a, eps, call=call: call(n, a(2, 4, 4), eps=eps),
-                "eps must be finite and >= 0",
-                "got {}",
-                "pass a value such as 1e-5",
-            ),
-            *each(
-                f"{method} eps is",
-                TypeError,
-                ["1e-5", True, 1e-5j, (1e-5,)],
-                lambda n, a, eps, call=call: call(n, a(2, 4, 4), eps=eps),
-                "eps must be a real number",
-                "got {!r}",
-                "pass a float such as 1e-5",
-            ),
-        ]
-    ),
-    *each(
-        "in evaluation eps is",
-        ValueError,
-        [-1e-5, NAN],
-        lambda n, a, eps: n.batch_norm(a(2, 4), a(4), a(4), eps=eps),
-        "eps must be finite and >= 0",
-        "got {}",
-    ),
-    # one value per channel
-    *each(
-        "batch_norm in training of",
-        ValueError,
-        [(1, 4), (1, 4, 1), (1, 4, 1, 1)],
-        lambda n, a, shape: METHODS["batch_norm"](n, a(*shape)),
-        "batch_norm needs more than one value per channel",
-        "got input of shape {};",
-        "training=False",
-    ),
-    *each(
-        "instance_norm of",
-        ValueError,
-        [(2, 4), (2, 4, 1), (1, 4, 1, 1)],
-        lambda n, a, shape: n.instance_norm(a(*shape)),
-        "instance_norm needs more than one value per channel",
-        "got input of shape {};",
-        "use_input_stats=False",
-    ),
-    # momentum
-    *(
-        wrong
-        for method in ("instance_norm", "batch_norm")
-        for wrong in [
-            *each(
-                f"{method} momentum is",
-                ValueError,
-                [-0.1, 1.1, NAN, INF],
-                lambda n, a, momentum, method=method: METHODS[method](
-                    n, a(2, 4, 4), running_mean=a(4), running_var=a(4), momentum=momentum
-                ),
-                "momentum",
-                "must be in [0, 1]",
-                "got {}",
-                "1 - momentum",
-            ),
-            *each(
-                f"{method} momentum is",
-                TypeError,
-                ["0.1", True, 0.1j],
-                lambda n, a, momentum, method=method: METHODS[method](
-                    n, a(2, 4, 4), running_mean=a(4), running_var=a(4), momentum=momentum
-                ),
-                "momentum must be a real number",
-                "got {!r}",
-                "pass one such as 0.1",
-            ),
-            *each(
-                f"{method} without a counter, momentum is",
-                ValueError,
-                [None],
-                lambda n, a, momentum, method=method: METHODS[method](
-                    n, a(2, 4, 4), running_mean=a(4), running_var=a(4), momentum=momentum
-                ),
-                "momentum=None",
-                "a momentum such as 0.1",
-            ),
-        ]
-    ),
+# --- the functions of both libraries ------------------------------------------------------------
+
+# axes of the input
+FLAT = ValueError, "input must have (batch, channels, ...), got shape (4,)", "add the missing axes"
+FEWER = ValueError, "got shape (4,)", "add the missing axes"
+AXES = [
+    ("n.group_norm(a(4), 2)", *FLAT),
+    ("n.instance_norm(a(4))", *FLAT),
+    ("n.batch_norm(a(4), None, None, training=True)", *FLAT),
+    ("n.layer_norm(a(4), (2, 4))", *FEWER, "input must have at least 2 axes"),
+    ("n.layer_norm(a(4), (1, 1, 4))", *FEWER, "input must have at least 3 axes"),
 ]
 
+# normalized_shape is the end of the input's shape
+END = ValueError, "must equal the trailing sizes of the input", "got input of shape (2, 3, 4)"
+TRAILING = [
+    ("2", *END, "normalized_shape (2,) must", "pass normalized_shape=(4,)"),
+    ("(3,)", *END, "normalized_shape (3,) must", "pass normalized_shape=(4,)"),
+    ("(2, 3)", *END, "normalized_shape (2, 3) must", "pass normalized_shape=(3, 4)"),
+    ("(4, 3)", *END, "normalized_shape (4, 3) must", "pass normalized_shape=(3, 4)"),
+    ("(3, 4, 4)", *END, "normalized_shape (3, 4, 4) must", "pass normalized_shape=(2, 3, 4)"),
+]
+WITH_TRAILING = of_each(TRAILING, "n.layer_norm(a(2, 3, 4), {})", "n.rms_norm(a(2, 3, 4), {})")
 
-@pytest.mark.parametrize("library", [NUMPY, TORCH], ids=["reference", "functional"])
-@pytest.mark.parametrize("wrong", SHARED, ids=str)
-def test_both_libraries_explain(wrong, library):
-    wrong.check(*library)
+# normalized_shape holds sizes
+EMPTY = ValueError, "normalized_shape must name at least one trailing axis", "pass input.shape[-1:]"
+NEGATIVE = ValueError, "normalized_shape holds sizes and must be >= 0", "pass input.shape[-1:]"
+INTS = TypeError, "normalized_shape must be an int or a sequence of ints", "pass input.shape[-1:]"
+SIZES = [
+    ("()", *EMPTY, "got an empty sequence"),
+    ("[]", *EMPTY, "got an empty sequence"),
+    ("-1", *NEGATIVE, "got (-1,)"),
+    ("(-1,)", *NEGATIVE, "got (-1,)"),
+    ("(3, -1)", *NEGATIVE, "got (3, -1)"),
+    ("3.0", *INTS, "got 3.0"),
+    ("'3'", *INTS, "got '3'"),
+    ("None", *INTS, "got None"),
+    ("(3.0,)", *INTS, "got (3.0,)"),
+    ("{3}", *INTS, "got {3}"),
+]
+WITH_SIZES = of_each(SIZES, "n.layer_norm(a(2, 3), {})", "n.rms_norm(a(2, 3), {})")
 
+# running statistics: both or neither, and both where they are used
+PAIR = ValueError, "pass both or neither"
+NEEDED = "running_mean and running_var are needed when"
+TRAINING = ValueError, f"{NEEDED} training=False, got None", "or set training=True"
+USED = ValueError, f"{NEEDED} use_input_stats=False, got None", "or set use_input_stats=True"
+RUNNING = [
+    ("n.instance_norm(a(2, 4, 4), None, a(4))", *PAIR, "running_mean is None"),
+    ("n.instance_norm(a(2, 4, 4), a(4), None)", *PAIR, "running_var is None"),
+    ("n.batch_norm(a(2, 4, 4), None, a(4), training=True)", *PAIR, "running_mean is None"),
+    ("n.batch_norm(a(2, 4, 4), a(4), None, training=True)", *PAIR, "running_var is None"),
+    ("n.batch_norm(a(2, 4, 4), None, None, training=False)", *TRAINING),
+    ("n.instance_norm(a(2, 4, 4), use_input_stats=False)", *USED),
+]
 
-@pytest.mark.parametrize("name", ["input", "weight", "bias"])
-@pytest.mark.parametrize(
-    ("library", "other"), [(NUMPY, torch.ones), (TORCH, np.ones), (TORCH, np.ndarray.tolist)]
+# num_groups divides the channels
+DIVISOR = ValueError, "choose a divisor of 4"
+POSITIVE = ValueError, "num_groups must be >= 1", "1 normalizes all channels"
+INT = TypeError, "num_groups must be an int", "pass a divisor of 4"
+GROUPS = [
+    ("3", *DIVISOR, "the number of channels (4) must be divisible by num_groups (3)"),
+    ("5", *DIVISOR, "the number of channels (4) must be divisible by num_groups (5)"),
+    ("8", *DIVISOR, "the number of channels (4) must be divisible by num_groups (8)"),
+    ("0", *POSITIVE, "got 0"),
+    ("-1", *POSITIVE, "got -1"),
+    ("2.0", *INT, "got 2.0"),
+    ("'2'", *INT, "got '2'"),
+    ("None", *INT, "got None"),
+    ("True", *INT, "got True"),
+]
+WITH_GROUPS = of_each(GROUPS, "n.group_norm(a(2, 4), {})")
+
+# statistics are of more than one value
+BATCH = ValueError, "batch_norm needs more than one value per channel", "training=False"
+SAMPLE = ValueError, "instance_norm needs more than one value per channel", "use_input_stats=False"
+ONE_IN_BATCH = [
+    ("a(1, 4)", *BATCH, "got input of shape (1, 4);"),
+    ("a(1, 4, 1)", *BATCH, "got input of shape (1, 4, 1);"),
+    ("a(1, 4, 1, 1)", *BATCH, "got input of shape (1, 4, 1, 1);"),
+]
+ONE_VALUE = [
+    *of_each(ONE_IN_BATCH, "n.batch_norm({}, None, None, training=True)"),
+    ("n.instance_norm(a(2, 4))", *SAMPLE, "got input of shape (2, 4);"),
+    ("n.instance_norm(a(2, 4, 1))", *SAMPLE, "got input of shape (2, 4, 1);"),
+    ("n.instance_norm(a(1, 4, 1, 1))", *SAMPLE, "got input of shape (1, 4, 1, 1);"),
+]
+
+# dtype of the input
+FLOAT = TypeError, "input must be real floating point, got", "convert it first"
+DTYPE = [
+    ("int64", *FLOAT, "int64"),
+    ("bool", *FLOAT, "bool"),
+    ("complex64", *FLOAT, "complex64"),
+]
+WITH_DTYPE = of_each(
+    DTYPE,
+    "n.layer_norm(a(2, 4, 3, dtype='{}'), 3)",
+    "n.rms_norm(a(2, 4, 3, dtype='{}'), 3)",
+    "n.group_norm(a(2, 4, 3, dtype='{}'), 2)",
+    "n.instance_norm(a(2, 4, 3, dtype='{}'))",
+    "n.batch_norm(a(2, 4, 3, dtype='{}'), None, None, training=True)",
 )
-def test_the_other_library_s_arrays_are_named(library, other, name):
-    norms, array = library
-    value = other(np.ones((2, 4))) if other is np.ndarray.tolist else other(4)
-    arguments = {"input": array(2, 4), "normalized_shape": 4} | {name: value}
-    Wrong(
-        "kind",
-        TypeError,
-        lambda n, a: norms.layer_norm(**arguments),
-        (f"{name} must be of type", f"got {type(value).__name__}", "lnlib.reference takes arrays"),
-    ).check(norms, array)
+
+# eps
+FINITE = ValueError, "eps must be finite and >= 0", "pass a value such as 1e-5"
+NUMBER = TypeError, "eps must be a real number", "pass a float such as 1e-5"
+EPS = [
+    ("eps=-1e-05", *FINITE, "got -1e-05"),
+    ("eps=-inf", *FINITE, "got -inf"),
+    ("eps=inf", *FINITE, "got inf"),
+    ("eps=nan", *FINITE, "got nan"),
+    ("eps='1e-5'", *NUMBER, "got '1e-5'"),
+    ("eps=True", *NUMBER, "got True"),
+    ("eps=1e-05j", *NUMBER, "got 1e-05j"),
+    ("eps=(1e-05,)", *NUMBER, "got (1e-05,)"),
+]
+WITH_EPS = of_each(
+    EPS,
+    "n.layer_norm(a(2, 4, 4), 4, {})",
+    "n.rms_norm(a(2, 4, 4), 4, {})",
+    "n.group_norm(a(2, 4, 4), 2, {})",
+    "n.instance_norm(a(2, 4, 4), {})",
+    "n.batch_norm(a(2, 4, 4), None, None, training=True, {})",
+    "n.batch_norm(a(2, 4), a(4), a(4), {})",
+)
+
+# momentum: the weight of the new statistics
+WEIGHT = ValueError, "momentum is the weight of the new", "must be in [0, 1]", "mean 1 - momentum"
+REAL = TypeError, "momentum must be a real number", "pass one such as 0.1"
+MOMENTUM = [
+    ("momentum=-0.1", *WEIGHT, "got -0.1"),
+    ("momentum=1.1", *WEIGHT, "got 1.1"),
+    ("momentum=nan", *WEIGHT, "got nan"),
+    ("momentum=inf", *WEIGHT, "got inf"),
+    ("momentum='0.1'", *REAL, "got '0.1'"),
+    ("momentum=True", *REAL, "got True"),
+    ("momentum=0.1j", *REAL, "got 0.1j"),
+]
+COUNTER = ("momentum=None", ValueError, "momentum=None averages", "or a momentum such as 0.1")
+WITH_MOMENTUM = of_each(
+    [*MOMENTUM, COUNTER],
+    "n.instance_norm(a(2, 4, 4), a(4), a(4), {})",
+    "n.batch_norm(a(2, 4, 4), a(4), a(4), training=True, {})",
+)
 
 
-@pytest.mark.parametrize("library", [NUMPY, TORCH], ids=["reference", "functional"])
-@pytest.mark.parametrize("options", [{"momentum": 2}, {"eps": -1}, {"momentum": None}], ids=str)
-def test_a_rejected_batch_changes_no_running_statistic(library, options):
-    norms, array = library
-    mean, var = array(4), array(4)
-    with pytest.raises(ValueError, match=r"momentum|eps"):
-        norms.batch_norm(array(2, 4) + array(4), mean, var, training=True, **options)
-    assert mean.tolist() == var.tolist() == [1] * 4
+@both
+@each_row(
+    *(AXES, WITH_TRAILING, WITH_SIZES, RUNNING, WITH_GROUPS, ONE_VALUE),
+    *(WITH_DTYPE, WITH_EPS, WITH_MOMENTUM),
+)
+def test_both_libraries_explain(names, row):
+    check(names, *row)
 
 
-FORWARD = SimpleNamespace(**{name: getattr(reference, f"{name}_forward") for name in METHODS})
+@both
+@pytest.mark.parametrize("shape", [(3,), (1,), (4, 1), (1, 4), ()], ids=str)
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("weight", "n.layer_norm(a(2, 4, 4), 4, weight=a{})"),
+        ("bias", "n.layer_norm(a(2, 4, 4), 4, bias=a{})"),
+        ("weight", "n.rms_norm(a(2, 4, 4), 4, weight=a{})"),
+        ("weight", "n.group_norm(a(2, 4, 4), 2, weight=a{})"),
+        ("bias", "n.group_norm(a(2, 4, 4), 2, bias=a{})"),
+        ("weight", "n.instance_norm(a(2, 4, 4), weight=a{})"),
+        ("bias", "n.instance_norm(a(2, 4, 4), bias=a{})"),
+        ("running_mean", "n.instance_norm(a(2, 4, 4), a{}, a(4))"),
+        ("running_var", "n.instance_norm(a(2, 4, 4), a(4), a{})"),
+        ("weight", "n.batch_norm(a(2, 4, 4), None, None, weight=a{}, training=True)"),
+        ("bias", "n.batch_norm(a(2, 4, 4), None, None, bias=a{}, training=True)"),
+        ("running_mean", "n.batch_norm(a(2, 4, 4), a{}, a(4), training=True)"),
+        ("running_var", "n.batch_norm(a(2, 4, 4), a(4), a{}, training=True)"),
+    ],
+)
+def test_shape_of_parameters(names, name, call, shape):
+    parts = f"{name} must have shape (4,), got {shape}", "reshape or re-create it"
+    check(names, call.format(shape), ValueError, *parts)
 
 
-def backward(method, shape):
-    _, cache = METHODS[method](FORWARD, np.ones((2, 4, 4)))
-    return getattr(reference, f"{method}_backward")(np.ones(shape), cache)
+@both
+@pytest.mark.parametrize("argument", ["momentum=2", "momentum=None", "eps=-1"])
+def test_a_rejected_batch_changes_no_running_statistic(names, argument):
+    running = {"mean": names["a"](4), "var": names["a"](4)}
+    call = f"n.batch_norm(a(2, 4) + a(4), mean, var, training=True, {argument})"
+    check({**names, **running}, call, ValueError, argument.partition("=")[0])
+    assert running["mean"].tolist() == running["var"].tolist() == [1] * 4
 
 
-ONLY_REFERENCE = [
-    *(
-        wrong
-        for method in METHODS
-        for wrong in each(
-            f"{method} with a gradient of shape",
-            ValueError,
-            [(4,), (2, 4, 1), (4, 2, 4)],
-            lambda n, a, shape, method=method: backward(method, shape),
-            "dy must have shape (2, 4, 4)",
-            "got {}",
-        )
-    ),
-    *each(
-        "eps_mode is",
-        ValueError,
-        ["between", None, "Inside"],
-        lambda n, a, mode: n.layer_norm(a(2, 4), 4, eps_mode=mode),
-        'eps_mode must be "inside" or "outside"',
-        "got {!r}",
-    ),
+# --- one library's functions --------------------------------------------------------------------
+
+# arrays of another library
+KIND = TypeError, "lnlib.reference takes arrays"
+TENSORS = [
+    ("n.layer_norm(torch.ones(4), 4)", *KIND, "input must be of type", "got Tensor"),
+    ("n.layer_norm(a(2, 4), 4, torch.ones(4))", *KIND, "weight must be of type", "got Tensor"),
+    ("n.layer_norm(a(2, 4), 4, bias=torch.ones(4))", *KIND, "bias must be of type", "got Tensor"),
+]
+ARRAYS = [
+    ("n.layer_norm(np.ones(4), 4)", *KIND, "input must be of type", "got ndarray"),
+    ("n.layer_norm(a(2, 4), 4, np.ones(4))", *KIND, "weight must be of type", "got ndarray"),
+    ("n.layer_norm(a(2, 4), 4, bias=np.ones(4))", *KIND, "bias must be of type", "got ndarray"),
+    ("n.layer_norm([[1.0] * 4] * 2, 4)", *KIND, "input must be of type", "got list"),
+    ("n.layer_norm(a(2, 4), 4, [[1.0] * 4] * 2)", *KIND, "weight must be of type", "got list"),
+    ("n.layer_norm(a(2, 4), 4, bias=[[1.0] * 4] * 2)", *KIND, "bias must be of type", "got list"),
+]
+
+# gradients
+DY = ValueError, "dy must have shape (2, 4, 4)"
+GRADIENT = [
+    ("(4,)", *DY, "got (4,)"),
+    ("(2, 4, 1)", *DY, "got (2, 4, 1)"),
+    ("(4, 2, 4)", *DY, "got (4, 2, 4)"),
+]
+WITH_GRADIENT = of_each(
+    GRADIENT,
+    "n.layer_norm_backward(a{}, n.layer_norm_forward(a(2, 4, 4), 4)[1])",
+    "n.rms_norm_backward(a{}, n.rms_norm_forward(a(2, 4, 4), 4)[1])",
+    "n.group_norm_backward(a{}, n.group_norm_forward(a(2, 4, 4), 2)[1])",
+    "n.instance_norm_backward(a{}, n.instance_norm_forward(a(2, 4, 4))[1])",
+    "n.batch_norm_backward(a{}, n.batch_norm_forward(a(2, 4, 4), None, None, training=True)[1])",
+)
+
+# eps inside or outside the root
+MODE = ValueError, 'eps_mode must be "inside" or "outside"'
+EPS_MODE = [
+    ("n.layer_norm(a(2, 4), 4, eps_mode='between')", *MODE, "got 'between'"),
+    ("n.layer_norm(a(2, 4), 4, eps_mode='Inside')", *MODE, "got 'Inside'"),
+    ("n.layer_norm(a(2, 4), 4, eps_mode=None)", *MODE, "got None"),
 ]
 
 
-@pytest.mark.parametrize("wrong", ONLY_REFERENCE, ids=str)
-def test_reference_explains(wrong):
-    wrong.check(*NUMPY)
+@each_row(TENSORS, WITH_GRADIENT, EPS_MODE)
+def test_reference_explains(row):
+    check(REFERENCE, *row)
 
 
-MODULES = [
-    *each(
-        "LayerNorm",
-        ValueError,
-        [(), []],
-        lambda n, a, shape: n.LayerNorm(shape),
-        "normalized_shape must name at least one trailing axis",
-        "got an empty sequence",
-    ),
-    *each(
-        "LayerNorm",
-        TypeError,
-        [4.0, "4", None],
-        lambda n, a, shape: n.LayerNorm(shape),
-        "normalized_shape must be an int or a sequence of ints",
-        "got {!r}",
-    ),
-    *each(
-        "RMSNorm",
-        ValueError,
-        [-1, (4, -1)],
-        lambda n, a, shape: n.RMSNorm(shape),
-        "normalized_shape holds sizes and must be >= 0",
-        "-1",
-    ),
-    *(
-        wrong
-        for name, arguments in (
-            *(("LayerNorm", (4,)), ("RMSNorm", (4,)), ("GroupNorm", (2, 4))),
-            *((f"{kind}Norm{n}d", (4,)) for kind in ("Batch", "Instance") for n in (1, 2, 3)),
-        )
-        for wrong in each(
-            f"{name} eps is",
-            ValueError,
-            [-1e-5, NAN],
-            lambda n, a, eps, name=name, arguments=arguments: getattr(n, name)(*arguments, eps=eps),
-            "eps must be finite and >= 0",
-            "got {}",
-        )
-    ),
-    *each(
-        "GroupNorm num_groups is",
-        ValueError,
-        [3, 8],
-        lambda n, a, groups: n.GroupNorm(groups, 4),
-        "the number of channels (4) must be divisible by num_groups ({})",
-        "choose a divisor of 4",
-    ),
-    *each(
-        "GroupNorm num_groups is",
-        ValueError,
-        [0, -1],
-        lambda n, a, groups: n.GroupNorm(groups, 4),
-        "num_groups must be >= 1",
-        "got {}",
-    ),
-    *each(
-        "LayerNorm(4) of",
-        ValueError,
-        [(2, 3), (4, 2)],
-        lambda n, a, shape: n.LayerNorm(4)(a(*shape)),
-        "normalized_shape (4,) must equal the trailing sizes of the input",
-        "got input of shape {}",
-    ),
-    *each(
-        "GroupNorm(2, 4) of",
-        ValueError,
-        [(2, 6), (2, 2, 4)],
-        lambda n, a, shape: n.GroupNorm(2, 4)(a(*shape)),
-        "GroupNorm was made for 4 channels",
-        "got input of shape {}",
-    ),
-    *(
-        wrong
-        for name, shapes, axes in [
-            ("BatchNorm1d", [(3,), (2, 3, 4, 4)], "2 or 3"),
-            ("BatchNorm2d", [(2, 3), (2, 3, 4), (2, 3, 4, 4, 4)], "4"),
-            ("BatchNorm3d", [(2, 3, 4, 4)], "5"),
-            ("InstanceNorm1d", [(3,), (2, 3, 4, 4)], "2 or 3"),
-            ("InstanceNorm2d", [(3, 4), (2, 3, 4, 4, 4)], "3 or 4"),
-            ("InstanceNorm3d", [(3, 4, 4)], "4 or 5"),
-        ]
-        for wrong in each(
-            f"{name} of",
-            ValueError,
-            shapes,
-            lambda n, a, shape, name=name: getattr(n, name)(3)(a(*shape)),
-            f"{name} needs input with {axes} axes",
-            "got shape {}",
-            "(1d, 2d, 3d)",
-        )
-    ),
-    *each(
-        "BatchNorm1d(3) of",
-        ValueError,
-        [(2, 4), (5, 4, 3)],
-        lambda n, a, shape: n.BatchNorm1d(3)(a(*shape)),
-        "BatchNorm1d was made for 3 channels",
-        "got input of shape {}",
-    ),
-    *each(
-        "BatchNorm1d(3) in training of",
-        ValueError,
-        [(1, 3), (1, 3, 1)],
-        lambda n, a, shape: n.BatchNorm1d(3)(a(*shape)),
-        "batch_norm needs more than one value per channel",
-        "got input of shape {};",
-    ),
-    *each(
-        "InstanceNorm1d(3) of",
-        ValueError,
-        [(2, 3, 1)],
-        lambda n, a, shape: n.InstanceNorm1d(3)(a(*shape)),
-        "instance_norm needs more than one value per channel",
-        "got input of shape {};",
-    ),
-    *(
-        wrong
-        for name in ("BatchNorm1d", "InstanceNorm2d")
-        for wrong in each(
-            f"{name} momentum is",
-            ValueError,
-            [-0.1, 1.1],
-            lambda n, a, momentum, name=name: getattr(n, name)(3, momentum=momentum),
-            "momentum",
-            "must be in [0, 1]",
-            "got {}",
-        )
-    ),
-    *each(
-        "LayerNorm of",
-        TypeError,
-        ["int64", "bool", "complex64"],
-        lambda n, a, dtype: n.LayerNorm(3)(a(2, 3, dtype=dtype)),
-        "input must be real floating point",
-        "got torch.{}",
-    ),
+@each_row(ARRAYS)
+def test_functional_explains(row):
+    check(FUNCTIONAL, *row)
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+# making one
+MAKE_WITH_SIZES = of_each(SIZES, "n.LayerNorm({})", "n.RMSNorm({})")
+MAKE_WITH_GROUPS = of_each(GROUPS, "n.GroupNorm({}, 4)")
+MAKE_WITH_EPS = [
+    *of_each(EPS, "n.LayerNorm(4, {})", "n.RMSNorm(4, {})", "n.GroupNorm(2, 4, {})"),
+    *of_each(EPS, "n.BatchNorm1d(4, {})", "n.BatchNorm2d(4, {})", "n.BatchNorm3d(4, {})"),
+    *of_each(EPS, "n.InstanceNorm1d(4, {})", "n.InstanceNorm2d(4, {})", "n.InstanceNorm3d(4, {})"),
+]
+MAKE_WITH_MOMENTUM = of_each(MOMENTUM, "n.BatchNorm1d(3, {})", "n.InstanceNorm2d(3, {})")
+
+# calling one with another dtype or size, or one value per channel
+LAYER = ValueError, "normalized_shape (4,) must equal the trailing sizes of the input"
+GROUP_CHANNELS = ValueError, "GroupNorm was made for 4 channels"
+BATCH_CHANNELS = ValueError, "BatchNorm1d was made for 3 channels"
+CALL = [
+    ("n.LayerNorm(3)(a(2, 3, dtype='int64'))", *FLOAT, "got torch.int64"),
+    ("n.LayerNorm(3)(a(2, 3, dtype='bool'))", *FLOAT, "got torch.bool"),
+    ("n.LayerNorm(3)(a(2, 3, dtype='complex64'))", *FLOAT, "got torch.complex64"),
+    ("n.LayerNorm(4)(a(2, 3))", *LAYER, "got input of shape (2, 3)"),
+    ("n.LayerNorm(4)(a(4, 2))", *LAYER, "got input of shape (4, 2)"),
+    ("n.GroupNorm(2, 4)(a(2, 6))", *GROUP_CHANNELS, "got input of shape (2, 6)"),
+    ("n.GroupNorm(2, 4)(a(2, 2, 4))", *GROUP_CHANNELS, "got input of shape (2, 2, 4)"),
+    ("n.BatchNorm1d(3)(a(2, 4))", *BATCH_CHANNELS, "got input of shape (2, 4)"),
+    ("n.BatchNorm1d(3)(a(5, 4, 3))", *BATCH_CHANNELS, "got input of shape (5, 4, 3)"),
+    ("n.BatchNorm1d(3)(a(1, 3))", *BATCH, "got input of shape (1, 3);"),
+    ("n.BatchNorm1d(3)(a(1, 3, 1))", *BATCH, "got input of shape (1, 3, 1);"),
+    ("n.InstanceNorm1d(3)(a(2, 3, 1))", *SAMPLE, "got input of shape (2, 3, 1);"),
+]
+
+# calling one with another number of axes
+BATCH_1D = ValueError, "BatchNorm1d needs input with 2 or 3 axes", "(1d, 2d, 3d)"
+BATCH_2D = ValueError, "BatchNorm2d needs input with 4 axes", "(1d, 2d, 3d)"
+BATCH_3D = ValueError, "BatchNorm3d needs input with 5 axes", "(1d, 2d, 3d)"
+INSTANCE_1D = ValueError, "InstanceNorm1d needs input with 2 or 3 axes", "(1d, 2d, 3d)"
+INSTANCE_2D = ValueError, "InstanceNorm2d needs input with 3 or 4 axes", "(1d, 2d, 3d)"
+INSTANCE_3D = ValueError, "InstanceNorm3d needs input with 4 or 5 axes", "(1d, 2d, 3d)"
+CALL_AXES = [
+    ("n.BatchNorm1d(3)(a(3))", *BATCH_1D, "got shape (3,)"),
+    ("n.BatchNorm1d(3)(a(2, 3, 4, 4))", *BATCH_1D, "got shape (2, 3, 4, 4)"),
+    ("n.BatchNorm2d(3)(a(2, 3))", *BATCH_2D, "got shape (2, 3)"),
+    ("n.BatchNorm2d(3)(a(2, 3, 4))", *BATCH_2D, "got shape (2, 3, 4)"),
+    ("n.BatchNorm2d(3)(a(2, 3, 4, 4, 4))", *BATCH_2D, "got shape (2, 3, 4, 4, 4)"),
+    ("n.BatchNorm3d(3)(a(2, 3, 4, 4))", *BATCH_3D, "got shape (2, 3, 4, 4)"),
+    ("n.InstanceNorm1d(3)(a(3))", *INSTANCE_1D, "got shape (3,)"),
+    ("n.InstanceNorm1d(3)(a(2, 3, 4, 4))", *INSTANCE_1D, "got shape (2, 3, 4, 4)"),
+    ("n.InstanceNorm2d(3)(a(3, 4))", *INSTANCE_2D, "got shape (3, 4)"),
+    ("n.InstanceNorm2d(3)(a(2, 3, 4, 4, 4))", *INSTANCE_2D, "got shape (2, 3, 4, 4, 4)"),
+    ("n.InstanceNorm3d(3)(a(3, 4, 4))", *INSTANCE_3D, "got shape (3, 4, 4)"),
 ]
 
 
-@pytest.mark.parametrize("wrong", MODULES, ids=str)
-def test_modules_explain(wrong):
-    wrong.check(lnlib, tensor)
+@each_row(MAKE_WITH_SIZES, MAKE_WITH_GROUPS, MAKE_WITH_EPS, MAKE_WITH_MOMENTUM, CALL, CALL_AXES)
+def test_modules_explain(row):
+    check(MODULES, *row)
