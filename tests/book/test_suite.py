@@ -50,5 +50,5 @@ def test_only_what_imports_say_on_stderr_is_not_compared(pytester):
         cell("import os\n\nprint(2)", stdout="1\n"),
     ]
     nbformat.write(new_notebook(cells=right + wrong), pytester.path / "page.ipynb")
-    done = pytester.runpytest("--nbval", "page.ipynb")
+    done = pytester.runpytest_subprocess("--nbval", "page.ipynb")  # it leaves files open
     done.assert_outcomes(passed=len(right), failed=len(wrong))
