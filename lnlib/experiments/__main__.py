@@ -7,11 +7,19 @@ current folder until the sweep is whole.
 import argparse
 from pathlib import Path
 
-from lnlib.experiments import generative, recurrent, reinforcement, sweeps, theory, transformer
+from lnlib.experiments import (
+    conditional,
+    generative,
+    recurrent,
+    reinforcement,
+    sweeps,
+    theory,
+    transformer,
+)
 
 SWEEPS = {
     name: sweep
-    for page in (generative, recurrent, reinforcement, theory, transformer)
+    for page in (conditional, generative, recurrent, reinforcement, theory, transformer)
     for name, sweep in page.SWEEPS.items()
 }
 

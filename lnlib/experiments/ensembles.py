@@ -78,7 +78,7 @@ class Ensemble:
     Args:
         build: returns a new net; called once for each seed, after seeding torch.
         learning_rates: the grid, in increasing order.
-        seeds: how many.
+        seeds: how many, counted from 0, or which.
 
     Example:
         >>> ensemble = Ensemble(lambda: nn.Linear(64, 10), seeds=2)
@@ -91,13 +91,14 @@ class Ensemble:
         self,
         build: Callable[[], nn.Module],
         learning_rates: Sequence[float] = LEARNING_RATES,
-        seeds: int = 5,
+        seeds: int | Sequence[int] = 5,
     ) -> None:
         nets = []
-        for seed in range(seeds):
+        self._seeds = range(seeds) if isinstance(seeds, int) else seeds
+        for seed in self._seeds:
             torch.manual_seed(seed)
             nets.append(build())
-        self.net, self.seeds, self.learning_rates = nets[0], seeds, tuple(learning_rates)
+        self.net, self.seeds, self.learning_rates = nets[0], len(nets), tuple(learning_rates)
         parameters, self.buffers = stack_module_state(nets * len(self.learning_rates))
         self.parameters = {name: p.detach() for name, p in parameters.items()}
 
@@ -148,7 +149,7 @@ class Ensemble:
     def _batches(self, examples: int, batch_size: int, steps: int) -> Tensor:
         each = [
             torch.randint(examples, (steps, batch_size), generator=batch_generator(seed))
-            for seed in range(self.seeds)
+            for seed in self._seeds
         ]
         return torch.stack(each, 1).repeat(1, len(self.learning_rates), 1)
 
@@ -241,7 +242,7 @@ def train(
     batch_size: int,
     steps: int,
     learning_rates: Sequence[float] = LEARNING_RATES,
-    seeds: int = 5,
+    seeds: int | Sequence[int] = 5,
     loss: Score = F.cross_entropy,
     measure: Score = right,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,

@@ -75,13 +75,14 @@ function examine() {
 describe("formulas", { concurrency: 2 }, () => {
   for (const path of PAGES) {
     it(path, async () => {
+      const { page, close } = await site.open(`${site.url}/${path}`);
       for (const width of WIDTHS) {
-        const { page, close } = await site.open(`${site.url}/${path}`, { viewport: { width, height: 900 } });
+        await page.setViewportSize({ width, height: 900 });
         const { wide, parted, ...faults } = await page.evaluate(examine);
-        await close();
         if (width >= PHONE) Object.assign(faults, { wide, parted });
         for (const [fault, found] of Object.entries(faults)) assert.deepEqual(found, [], `${fault} at ${width} px`);
       }
+      await close();
     });
   }
 
