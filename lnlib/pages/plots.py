@@ -8,7 +8,7 @@ Sources: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/, for the methods; T
 "muted", https://personal.sron.nl/~pault/, for the libraries.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -17,6 +17,8 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from lnlib.experiments import Paired
 
 COLORS = MappingProxyType(
     {
@@ -65,6 +67,28 @@ def name_curve(axes: Axes, line: Line2D, name: str, below: bool = False) -> None
         ha="right",
         va="top" if below else "bottom",
     )
+
+
+def show_pairs(axes: Axes, comparisons: Mapping[str, Paired]) -> None:
+    """Draw comparisons line by line: every pair, and Student's 95 % interval of the mean.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> from lnlib.experiments import paired
+        >>> figure, axes = plt.subplots()
+        >>> show_pairs(axes, {"A − B": paired([1, 2, 4], [0, 0, 1])})
+        >>> [label.get_text() for label in axes.get_yticklabels()]
+        ['A − B']
+        >>> plt.close(figure)
+    """
+    axes.axvline(0, color=COLORS["muted"], lw=1)
+    for line, found in enumerate(comparisons.values()):
+        axes.plot(found.differences, [line] * found.n, "o", color=COLORS["none"], ms=4, alpha=0.4)
+        axes.plot(found.interval(), [line, line], color=COLORS["LN"], lw=3)
+        axes.plot(found.mean, line, "o", color=COLORS["LN"], ms=7)
+    axes.set_yticks(range(len(comparisons)), comparisons)
+    axes.set_ylim(len(comparisons) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
