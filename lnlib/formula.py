@@ -70,8 +70,8 @@ def normalize(
     x = input.to(statistics_dtype(input)).reshape(layout.view)
     if x.numel():
         plain = _differentiate_by_composition()
-        standardize = _standardize if plain else _Standardize.apply
-        x_hat, _, mean, var = standardize(x, layout.axes, float(eps), center)
+        compute = _by_composition if plain else _Standardize.apply
+        x_hat, _, mean, var = compute(x, layout.axes, float(eps), center)
     else:
         x_hat = mean = var = x
     y = _affine(x_hat.reshape(input.shape), weight, bias, layout)
@@ -111,7 +111,7 @@ def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, layout: L
 
 
 class _Standardize(torch.autograd.Function):
-    r"""`_standardize`, keeping only $\hat x$ and $r$ for the backward pass.
+    r"""`_by_composition`, keeping only $\hat x$ and $r$ for the backward pass.
 
     The Jacobian of $\hat x$ is symmetric, so reverse and forward mode share `_jacobian`.
     """
@@ -120,7 +120,7 @@ class _Standardize(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, axes: tuple[int, ...], eps: float, center: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x_hat, rstd, mean, var = _standardize(x, axes, eps, center)
+        x_hat, rstd, mean, var = _by_composition(x, axes, eps, center)
         ctx.axes, ctx.center = axes, center
         ctx.mark_non_differentiable(mean, var)
         ctx.save_for_backward(x_hat, rstd)
@@ -145,7 +145,7 @@ class _Standardize(torch.autograd.Function):
         return dx_hat, -rstd.square() * dot, None, None
 
 
-def _standardize(
+def _by_composition(
     x: Tensor, axes: tuple[int, ...], eps: float, center: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r"""$\hat x = r\,(x - \mu)$ over `axes`, with $r$, $\mu$, $\sigma^2$, from plain operations."""
