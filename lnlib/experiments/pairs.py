@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Row = Mapping[str, Any]
 Values = Sequence[float | None]
@@ -64,7 +64,7 @@ class Paired:
     @property
     def error(self) -> float:
         """The standard error of the mean difference."""
-        return float(stats.sem(self.differences))
+        return float(self.differences.std(ddof=1) / math.sqrt(self.n))
 
     def exceeds(self, bound: float = 0.0, errors: float = 3.0) -> bool:
         """Say whether the mean difference lies above a bound by more than its standard errors."""
@@ -76,8 +76,8 @@ class Paired:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return Student's confidence interval of the mean difference."""
-        low, high = stats.t.interval(confidence, self.n - 1, self.mean, self.error)
-        return float(low), float(high)
+        reach = float(stdtrit(self.n - 1, (1 + confidence) / 2)) * self.error
+        return self.mean - reach, self.mean + reach
 
     def __neg__(self) -> "Paired":
         """Return the comparison with the arms swapped."""

@@ -10,6 +10,7 @@ Sources: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/, for the methods; T
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from IPython.display import Markdown
@@ -18,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from lnlib.experiments import Paired
+if TYPE_CHECKING:
+    from lnlib.experiments import Paired
 
 COLORS = MappingProxyType(
     {
@@ -69,7 +71,7 @@ def name_curve(axes: Axes, line: Line2D, name: str, below: bool = False) -> None
     )
 
 
-def show_pairs(axes: Axes, comparisons: Mapping[str, Paired]) -> None:
+def show_pairs(axes: Axes, comparisons: "Mapping[str, Paired]") -> None:
     """Draw comparisons line by line: every pair, and Student's 95 % interval of the mean.
 
     Example:
