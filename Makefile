@@ -70,8 +70,7 @@ clean: ## remove what was built, keep the environments
 	$(PYTHON) -m venv .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || { echo "$(OFFLINE)"; exit 1; }
 	$(if $(EXTRA),$(torch-without-gpu))
-	.venv/$*/bin/python -m pip install --progress-bar on --no-compile --constraint requirements.txt \
-	  --group $* $(EXTRA)
+	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA)
 	touch $@
 
 NEEDS := make needs Python 3.11 to 3.14
