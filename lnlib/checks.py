@@ -15,8 +15,8 @@ from lnlib.layout import Layout, layer_layout
 NormalizedShape = int | Sequence[int]
 
 
-class Library(NamedTuple):
-    """What a library computes with."""
+class Arrays(NamedTuple):
+    """What a library computes with: NumPy's arrays, torch's tensors."""
 
     array: type[Any]
     is_floating: Callable[[Any], bool]
@@ -28,58 +28,58 @@ class Library(NamedTuple):
 # --- calls --------------------------------------------------------------------------------------
 
 
-def rows(library: Library, input: Any, sizes: NormalizedShape, **parameters: Any) -> Layout:
+def rows(arrays: Arrays, input: Any, sizes: NormalizedShape, **parameters: Any) -> Layout:
     """Check a call that normalizes over the trailing `sizes`, and return its layout.
 
     Args:
-        library: of the arrays.
+        arrays: the library's.
         input: of shape `(*, *sizes)`.
         sizes: the argument `normalized_shape`.
         parameters: by name, of shape `sizes`, or None.
     """
     sizes = normalized_shape(sizes)
-    real_input(library, input, len(sizes))
+    real_input(arrays, input, len(sizes))
     trailing(tuple(input.shape), sizes)
-    _shapes(library, sizes, parameters)
+    _shapes(arrays, sizes, parameters)
     return layer_layout(tuple(input.shape), sizes)
 
 
-def channels(library: Library, input: Any, **parameters: Any) -> tuple[int, ...]:
+def channels(arrays: Arrays, input: Any, **parameters: Any) -> tuple[int, ...]:
     """Check a call on input of shape `(batch, channels, *positions)`, and return this shape.
 
     Args:
-        library: of the arrays.
+        arrays: the library's.
         input: with channels on axis 1.
         parameters: weight, bias and running statistics by name, of shape `(channels,)`, or None.
     """
-    real_input(library, input, None)
-    _shapes(library, (input.shape[1],), parameters)
+    real_input(arrays, input, None)
+    _shapes(arrays, (input.shape[1],), parameters)
     return tuple(input.shape)
 
 
-def _shapes(library: Library, expected: tuple[int, ...], parameters: dict[str, Any]) -> None:
+def _shapes(arrays: Arrays, expected: tuple[int, ...], parameters: dict[str, Any]) -> None:
     for name, parameter in parameters.items():
         if parameter is not None:
-            kind(library, name, parameter)
+            kind(arrays, name, parameter)
             shape(name, tuple(parameter.shape), expected)
 
 
 # --- one argument -------------------------------------------------------------------------------
 
 
-def kind(library: Library, name: str, value: Any) -> None:
-    """Reject what is no array of the library."""
-    if not isinstance(value, library.array):
+def kind(arrays: Arrays, name: str, value: Any) -> None:
+    """Reject what is none of the library's arrays."""
+    if not isinstance(value, arrays.array):
         raise TypeError(
-            f"{name} must be of type {library.array.__name__}, got {type(value).__name__}; "
-            f"{library.advice}"
+            f"{name} must be of type {arrays.array.__name__}, got {type(value).__name__}; "
+            f"{arrays.advice}"
         )
 
 
-def real_input(library: Library, input: Any, trailing: int | None) -> None:
+def real_input(arrays: Arrays, input: Any, trailing: int | None) -> None:
     """Reject input that has no real mean, or too few axes: `trailing`, or batch and channels."""
-    kind(library, "input", input)
-    if not library.is_floating(input):
+    kind(arrays, "input", input)
+    if not arrays.is_floating(input):
         raise TypeError(
             f"input must be real floating point, got {input.dtype}; "
             "convert it first, for example to float32"

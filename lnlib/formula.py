@@ -16,15 +16,14 @@ from lnlib import checks
 from lnlib.checks import NormalizedShape
 from lnlib.layout import Layout
 
-TENSORS = checks.Library(
+TENSORS = checks.Arrays(
     Tensor, Tensor.is_floating_point, "lnlib.functional takes tensors, lnlib.reference takes arrays"
 )
 
 
-def offer(norm: str, x: Any) -> Callable[..., Tensor]:
-    """Return `layer_norm` or `rms_norm` of this module, which take everything."""
-    norms: dict[str, Callable[..., Tensor]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
-    return norms[norm]
+def takes(x: Any) -> bool:
+    """Say whether this module can compute the norm of a tensor: of every one."""
+    return True
 
 
 def layer_norm(

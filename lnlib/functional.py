@@ -2,7 +2,7 @@ r"""The functions of `lnlib.reference` on torch tensors, differentiable to every
 
 The five methods choose the axes (`lnlib.layout`), and `lnlib.formula` computes them in plain
 operations. Of `layer_norm` and `rms_norm` there are kernels too (`lnlib.kernels`), which run where
-they can: a tensor takes the first of the `ways` that offers itself.
+they can: a tensor goes the first of the `ways` that takes it.
 
 Names, order and defaults of the arguments are those of `torch.nn.functional`. Statistics are
 computed in at least float32 and the result is cast once, to the dtype of `input`, under autocast
@@ -36,8 +36,8 @@ ways: tuple[Any, ...] = (kernels, formula)
 def way(norm: str, x: Tensor) -> Callable[..., Tensor]:
     """Return the first function that can compute `layer_norm` or `rms_norm` of a tensor."""
     for each in ways:
-        if found := each.offer(norm, x):
-            return cast(Callable[..., Tensor], found)
+        if each.takes(x):
+            return cast(Callable[..., Tensor], getattr(each, norm))
     names = ", ".join(each.__name__ for each in ways)
     raise RuntimeError(f"{norm}: {names} cannot take this tensor; add lnlib.formula to `only`")
 

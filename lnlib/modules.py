@@ -14,6 +14,7 @@ Example:
 """
 
 from collections.abc import Callable
+from functools import wraps
 from itertools import chain
 from typing import Any
 
@@ -118,6 +119,19 @@ class GroupNorm(nn.GroupNorm):
         return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
+def _checked(construct: Callable[..., None]) -> Callable[..., None]:
+    """Let torch's constructor reject an ε and a momentum that it lets pass."""
+
+    @wraps(construct)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        checks.eps(self.eps)
+        if self.momentum is not None:
+            checks.momentum(self.momentum, None)
+
+    return checked
+
+
 class _Channels(nn.Module):
     """Shape check of the norms with channels on axis 1."""
 
@@ -135,25 +149,7 @@ class _InstanceNorm(_Channels, nn.modules.instancenorm._InstanceNorm):
     Source: Ulyanov, Vedaldi, Lempitsky (2016), https://arxiv.org/abs/1607.08022.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        checks.eps(eps)
-        if momentum is not None:
-            checks.momentum(momentum, None)
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype,
-            **_optional(bias),
-        )  # fmt: skip
+    __init__ = _checked(nn.modules.instancenorm._InstanceNorm.__init__)
 
     def _apply_instance_norm(self, input: Tensor) -> Tensor:
         return functional.instance_norm(
@@ -192,25 +188,7 @@ class _BatchNorm(_Channels, nn.modules.batchnorm._BatchNorm):
     Source: Ioffe, Szegedy (2015), https://arxiv.org/abs/1502.03167.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        checks.eps(eps)
-        if momentum is not None:
-            checks.momentum(momentum, None)
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype,
-            **_optional(bias),
-        )  # fmt: skip
+    __init__ = _checked(nn.modules.batchnorm._BatchNorm.__init__)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` normalized; in training, update the running statistics."""

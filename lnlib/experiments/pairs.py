@@ -20,13 +20,13 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-Row = Mapping[str, Any]
+from lnlib.experiments.sweeps import Row
+
 Values = Sequence[float | None]
 
 
@@ -125,12 +125,13 @@ def paired(arm: Values, other: Values, *, diverged: float | None = None) -> Pair
 def _scores(name: str, values: Values, diverged: float | None) -> NDArray[np.float64]:
     found = np.array([math.nan if v is None else v for v in values], dtype=float)
     lost = ~np.isfinite(found)
-    if lost.any() and diverged is None:
+    if diverged is not None:
+        found[lost] = diverged
+    elif lost.any():
         raise ValueError(
             f"{name}: {lost.sum()} of {len(found)} runs diverged; "
             "pass diverged=, the score that such a run counts as"
         )
-    found[lost] = diverged if diverged is not None else math.nan
     return found
 
 

@@ -8,7 +8,6 @@ Running a kernel needs the extra `kernels` (Triton). With `TRITON_INTERPRET=1` i
 before Triton is imported, everything runs on CPU tensors, slowly; the tests do that.
 """
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,17 +22,14 @@ from lnlib.kernels.operators import norm_forward
 DEVICES = ("cuda",) if find_spec("triton") else ()  # of which kernels are here
 
 
-def offer(norm: str, x: Any) -> Callable[..., Tensor] | None:
-    """Return `layer_norm` or `rms_norm` of this module if it can compute and differentiate it.
+def takes(x: Any) -> bool:
+    """Say whether this module can compute and differentiate the norm of a tensor.
 
     It can where there is a kernel for the tensor's device, in reverse mode.
     """
     if not isinstance(x, Tensor) or x.device.type not in DEVICES:
-        return None
-    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
-        return None
-    norms: dict[str, Callable[..., Tensor]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
-    return norms[norm]
+        return False
+    return forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active()
 
 
 def layer_norm(
@@ -90,7 +86,6 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
-    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
     return _normalize(input, None, normalized_shape, weight, None, eps, center=False)[0]
 
 
@@ -122,15 +117,15 @@ def add_rms_norm(
 
     Arguments and errors: `rms_norm` and `add_layer_norm`.
     """
-    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
     return _normalize(input, residual, normalized_shape, weight, None, eps, center=False)
 
 
 def _normalize(
     input: Tensor, residual: Tensor | None, normalized_shape: NormalizedShape,
-    weight: Tensor | None, bias: Tensor | None, eps: float, *, center: bool,
+    weight: Tensor | None, bias: Tensor | None, eps: float | None, *, center: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
+    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
     checks.eps(eps)
     shape, (rows, columns) = tuple(input.shape), layout.view
     if residual is not None and (residual.shape, residual.dtype) != (input.shape, input.dtype):

@@ -15,7 +15,7 @@ from lnlib.reference.standardize import (
     subtract_mean,
 )
 
-ARRAYS = checks.Library(
+ARRAYS = checks.Arrays(
     np.ndarray,
     lambda x: bool(np.issubdtype(x.dtype, np.floating)),
     "lnlib.reference takes arrays, lnlib.functional takes tensors",
