@@ -5,7 +5,7 @@ with layer norm or without any.
 """
 
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,7 @@ from lnlib.experiments.sweeps import Sweep
 
 Place = Literal["early", "late"]
 Kind = Literal["summand", "factor"]
-FACTORS = {
-    "place": ("early", "late"),
-    "kind": ("summand", "factor"),
-    "norm": (False, True),
-}
+FACTORS = {"place": get_args(Place), "kind": get_args(Kind), "norm": (False, True)}
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 PIXELS, NUMBERS = 64, 10
 
@@ -52,6 +48,9 @@ class Shifter(nn.Module):
         norm: layer norm behind both layers, before k enters, or none.
         width: entries of a layer.
 
+    Raises:
+        ValueError: if place or kind is none of these.
+
     Example:
         >>> Shifter("late", "factor", True)(torch.randn(5, 74)).shape
         torch.Size([5, 10])
@@ -59,13 +58,16 @@ class Shifter(nn.Module):
 
     def __init__(self, place: Place, kind: Kind, norm: bool, width: int = 64) -> None:
         super().__init__()
+        for name, value in (("place", place), ("kind", kind)):
+            if value not in FACTORS[name]:
+                raise ValueError(f"{name}: expected one of {FACTORS[name]}, got {value!r}")
         sizes = (PIXELS, width, width, NUMBERS)
         self.layers = nn.ModuleList(map(nn.Linear, sizes, sizes[1:]))
         self.norms = nn.ModuleList(nn.LayerNorm(width) if norm else nn.Identity() for _ in range(2))
         self.told = nn.Linear(NUMBERS, width)
         nn.init.zeros_(self.told.weight)
         nn.init.zeros_(self.told.bias)
-        self.enters, self.kind = ("early", "late").index(place), kind
+        self.enters, self.kind = FACTORS["place"].index(place), kind
 
     def forward(self, both: Tensor) -> Tensor:
         """Return scores of shape (N, 10) for images and numbers of shape (N, 74)."""
