@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from lnlib import distributed, functional
+from lnlib.distributed import processes
 
 PROCESSES = (2, 4)
 
@@ -155,6 +156,25 @@ def test_a_rank_that_is_missing_ends_in_an_error(fault, others_wait, error, mess
     with pytest.raises(error, match=message):
         distributed.launch(with_a_fault, fault, others_wait, timeout=2.0)
     assert time.monotonic() - begin < 120  # it would have slept for 600 s
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [(partial(os._exit, 3), "rank 1 of 2 died with exit code 3"), (no_data, "rank 1 of 2 failed")],
+    ids=["dies", "raises"],
+)
+def test_who_failed_first_is_blamed_when_all_are_found_dead(fault, message, monkeypatch):
+    start = processes.start_processes
+
+    def start_and_look_late(*arguments, **options):
+        context = start(*arguments, **options)
+        for process in context.processes:
+            process.join(100)
+        return context
+
+    monkeypatch.setattr(processes, "start_processes", start_and_look_late)
+    with pytest.raises(RuntimeError, match=message):
+        distributed.launch(with_a_fault, fault, True)
 
 
 @pytest.mark.parametrize("processes", PROCESSES)

@@ -5,14 +5,16 @@ import multiprocessing
 import pickle
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
+from torch.multiprocessing.spawn import ProcessException, start_processes
 
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -63,20 +65,32 @@ def launch(
                         "than the others, or raise timeout"
                     )
         except ProcessException as error:
-            rank = error.error_index
-            raise RuntimeError(
-                f"rank {rank} of {processes} {_how(error, timeout)}; the others were stopped"
-            ) from error
+            rank = _first(error, context.processes, folder)
+            how = _how(rank, context.processes[rank].exitcode, folder, timeout)
+            message = f"rank {rank} of {processes} {how}; the others were stopped"
+            raise RuntimeError(message) from error
         finally:
             for process in context.processes:
                 process.kill()
         return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(processes)]
 
 
-def _how(error: ProcessException, timeout: float) -> str:
-    if isinstance(error, ProcessExitedException):
-        return f"died with exit code {error.exit_code}"
-    message = str(error).strip().splitlines()[-1]
+def _first(error: ProcessException, processes: Sequence[Any], folder: str) -> int:
+    """Return the rank that failed first: those that wait for it fail as well."""
+    told = {int(path.stem): path for path in Path(folder).glob("*.failed")}
+    for rank, process in enumerate(processes):
+        if process.exitcode not in (None, 0, -SIGTERM) and rank not in told:  # SIGTERM: stopped
+            return rank
+    if not told:
+        return error.error_index
+    return min(told, key=lambda rank: told[rank].stat().st_mtime_ns)
+
+
+def _how(rank: int, exit_code: int, folder: str, timeout: float) -> str:
+    told = Path(folder, f"{rank}.failed")
+    if not told.exists():
+        return f"died with exit code {exit_code}"
+    message = told.read_text()
     if "Timed out" in message:
         return f"waited {timeout:g} s for another rank that was late ({message})"
     return f"failed ({message})"
@@ -84,13 +98,18 @@ def _how(error: ProcessException, timeout: float) -> str:
 
 def _work(rank: int, processes: int, timeout: float, folder: str, start: bytes) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=processes,
-        timeout=timedelta(seconds=timeout),
-    )
-    work, arguments = pickle.loads(start)
-    torch.save(work(*arguments), Path(folder) / f"{rank}.pt")
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/meeting",
+            rank=rank,
+            world_size=processes,
+            timeout=timedelta(seconds=timeout),
+        )
+        work, arguments = pickle.loads(start)
+        torch.save(work(*arguments), Path(folder, f"{rank}.pt"))
+    except Exception as error:
+        message = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        Path(folder, f"{rank}.failed").write_text(message)
+        raise
     dist.destroy_process_group()
