@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, train
+from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 
 Place = Literal["early", "late"]
@@ -28,7 +29,7 @@ def shifted(data: Data, seed: int) -> Data:
         data: as from `digits`.
         seed: of the numbers, one for each image.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(moved(seed))
 
     def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         k = torch.randint(NUMBERS, (len(labels),), generator=generator)

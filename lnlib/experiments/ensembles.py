@@ -16,6 +16,8 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lnlib.experiments.randomness import moved
+
 Labelled = tuple[Tensor, Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -64,7 +66,7 @@ def digits(training: int = 1000, validation: int = 300, seed: int = 0) -> Data:
     from sklearn.datasets import load_digits
 
     inputs, labels = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(moved(seed)))
     x, y = inputs[order].float(), labels[order]
     seen, ends = x[:training], (training, training + validation)
     x = (x - seen.mean()) / seen.std()
@@ -96,7 +98,7 @@ class Ensemble:
         nets = []
         self._seeds = range(seeds) if isinstance(seeds, int) else seeds
         for seed in self._seeds:
-            torch.manual_seed(seed)
+            torch.manual_seed(moved(seed))
             nets.append(build())
         self.net, self.seeds, self.learning_rates = nets[0], len(nets), tuple(learning_rates)
         parameters, self.buffers = stack_module_state(nets * len(self.learning_rates))
@@ -275,7 +277,7 @@ def train(
 
 def batch_generator(seed: int) -> torch.Generator:
     """Return what draws the batches of a seed, apart from its initial weights."""
-    return torch.Generator().manual_seed(1000 + seed)
+    return torch.Generator().manual_seed(moved(1000 + seed))
 
 
 @contextmanager

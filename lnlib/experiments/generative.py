@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error, train
+from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 
@@ -108,8 +109,8 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 def run_gan(*, norm: str, learning_rate: float, seed: int, steps: int = 400) -> dict[str, float]:
     """Train a WGAN with this norm in its critic; return energy distances, less is better."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(moved(seed))
+    generator = torch.Generator().manual_seed(moved(seed))
     data = digits()
     images = data.training[0]
     maker = nn.Sequential(hidden(16, 64, NORMS["none"]), nn.Linear(64, PIXELS))
@@ -205,7 +206,7 @@ def noisy(data: Data, draws: int = 20) -> Data:
         data: images with labels.
         draws: of noise, for each image.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(moved())
 
     def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = images.repeat(draws, 1), labels.repeat(draws)
@@ -231,7 +232,7 @@ def generate(
 
     Source: Song et al. (2021), https://arxiv.org/abs/2010.02502.
     """
-    x = torch.randn(len(labels), PIXELS, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(len(labels), PIXELS, generator=torch.Generator().manual_seed(moved(seed)))
     told = F.one_hot(labels, LABELS).float()
     shares = torch.linspace(0.98, 0.02, steps)
     for share, following in pairwise(shares):
@@ -243,7 +244,7 @@ def generate(
 
 def coded(data: Data, draws: int = 5) -> Data:
     """Return images followed by noise for the code of a `VAE`, and the images alone."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(moved())
 
     def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.repeat(draws, 1)

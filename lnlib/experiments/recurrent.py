@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, digits, minus_squared_error, right, train
+from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 from lnlib.recurrent import GRUCell, LSTMCell
@@ -80,7 +81,7 @@ def adding(steps: int, examples: int = 4000) -> Data:
 
     Source: Hochreiter, Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(moved())
 
     def part(count: int) -> tuple[Tensor, Tensor]:
         values = torch.rand(count, steps, generator=generator)

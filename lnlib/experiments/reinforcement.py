@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 
@@ -76,8 +77,8 @@ def random_transitions(count: int = 3000, seed: int = 0) -> Transitions:
     """
     memory = _memory(count)
     env = gymnasium.make("CartPole-v1")
-    rng = np.random.default_rng(seed)
-    state, _ = env.reset(seed=seed)
+    rng = np.random.default_rng(moved(seed))
+    state, _ = env.reset(seed=moved(seed))
     for step in range(count):
         action = int(rng.integers(2))
         following, _, fallen, out_of_time, _ = env.step(action)
@@ -98,7 +99,7 @@ def fit_offline(
         seed: of the batches of 128.
         steps: how many.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(moved(seed))
     optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, fused=True)
     for _ in range(steps):
         batch = torch.randint(len(data[0]), (128,), generator=generator)
@@ -164,7 +165,7 @@ def play(critic: Critic, seeds: range, length: float = 0.5) -> list[float]:
     body.length, body.polemass_length = length, body.masspole * length
     returns = []
     for seed in seeds:
-        state, _ = env.reset(seed=seed)
+        state, _ = env.reset(seed=moved(seed))
         total, over = 0.0, False
         while not over:
             state, reward, fallen, out_of_time, _ = env.step(_favorite(critic, state))
@@ -196,11 +197,11 @@ def learn_online(
 
     Source: Mnih et al. (2015), https://doi.org/10.1038/nature14236.
     """
-    env, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
+    env, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(moved(seed))
+    generator = torch.Generator().manual_seed(moved(seed))
     optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, fused=True)
     copy, memory = deepcopy(critic) if target else critic, _memory(steps)
-    state, _ = env.reset(seed=seed)
+    state, _ = env.reset(seed=moved(seed))
     for step in range(steps):
         if target and step % 200 == 0:
             copy.load_state_dict(critic.state_dict())
@@ -221,7 +222,7 @@ def run(*, norm: str, target: bool, learning_rate: float, seed: int) -> dict[str
 
     "validation" is minus the mean on starts of its own, so that less is better.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(moved(seed))
     critic = Critic(NORMS[norm])
     believed = learn_online(critic, learning_rate=learning_rate, seed=seed, target=target)
     test = {length: float(np.mean(play(critic, range(100, 110), length))) for length in LENGTHS}

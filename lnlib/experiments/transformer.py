@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lnlib.experiments.ensembles import batch_generator
+from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
@@ -314,7 +315,7 @@ def fit(
 @torch.no_grad()
 def evaluate(model: LanguageModel, text: Tensor, count: int = 256) -> float | None:
     """Return the loss on the same random windows every time; None if it is not a number."""
-    loss = model.loss(windows(text, count, torch.Generator().manual_seed(0))).item()
+    loss = model.loss(windows(text, count, torch.Generator().manual_seed(moved()))).item()
     return loss if math.isfinite(loss) else None
 
 
@@ -329,7 +330,7 @@ def run(
     qk_norm: bool = False,
 ) -> dict[str, Any]:
     """Train one model from scratch and return its losses on validation and test data."""
-    torch.manual_seed(seed)
+    torch.manual_seed(moved(seed))
     model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk_norm)
     fit(model, learning_rate=learning_rate, warmup=warmup, seed=seed)
     return _losses(model)
@@ -363,7 +364,7 @@ def run_deep(
     """
     if start not in DEEP_STARTS:
         raise ValueError(f"start: expected one of {DEEP_STARTS}, got {start!r}")
-    torch.manual_seed(seed)
+    torch.manual_seed(moved(seed))
     model = LanguageModel(depth)
     for block in model.blocks:
         branch: Any = block.branch
