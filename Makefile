@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc' -no
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 export TQDM_DISABLE = 1
 
-.PHONY: help install book pdf test units nbval test-site lint notebooks serve address pins clean
+.PHONY: help install book pdf test units nbval test-site lint notebooks replicate serve address pins clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
@@ -44,6 +44,10 @@ lint: .venv/test/.installed ## check style and types
 notebooks: .venv/test/.installed ## execute and rewrite every notebook, both editions
 	env -u TQDM_DISABLE $(TEST)/python -m book.tools.execute
 
+replicate: .venv/test/.installed ## run pages under other seeds and instruction sets: PAGE=..., SWEEP=..., SCHEDULER=...; default: what is stale
+	env -u TQDM_DISABLE $(TEST)/python -m book.tools.replicate $(PAGE:%=--page %) $(SWEEP:%=--sweep %) \
+	  $(SCHEDULER:%=--scheduler %)
+
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
 	$(TEST)/python -m book.tools.build --serve 8000 $(or $(EDITION),de)
 
@@ -62,7 +66,7 @@ clean: ## remove what was built, keep the environments
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/site/.installed: EXTRA :=
-.venv/test/.installed: EXTRA := --editable '.[book,parity]'
+.venv/test/.installed: EXTRA := --editable '.[book,cluster,parity]'
 .venv/%/.installed: pyproject.toml requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(NEEDS), but there is no $(PYTHON)$(NAME_ANOTHER)"; exit 1; }
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit( \

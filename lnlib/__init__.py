@@ -7,7 +7,7 @@ The classes below are those of `torch.nn`; everything else is in rooms, imported
 - `functional`, `formula`, `modules`: the same in torch; `variants`, `recurrent`: what came after
 - `kernels`: as fast as the device allows, and what examines them
 - `distributed`, `parity`: over several processes; other libraries' conventions
-- `experiments`, `provenance`, `pages`: the book's laboratory, and what its pages import
+- `experiments`, `randomness`, `provenance`, `pages`: the laboratory, and what pages import
 """
 
 from importlib import import_module
@@ -39,6 +39,7 @@ ROOMS = (
     "pages",
     "parity",
     "provenance",
+    "randomness",
     "recurrent",
     "reference",
     "variants",

@@ -14,7 +14,7 @@ from book import ROOT
 PACKAGE = Path(lnlib.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [  # each may import what stands before it
-    {"layout"},
+    {"layout", "randomness"},
     {"checks"},
     {"reference", "formula"},
     {"kernels"},

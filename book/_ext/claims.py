@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +16,11 @@ from sphinx.domains.std import StandardDomain
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from book.tools import replications
 from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, claim_cells, load
 from book.tools.languages import LANGUAGES
+from book.tools.reading import run_time
+from book.tools.replications import Record
 
 CLAIMS = load()
 
@@ -57,19 +60,51 @@ def overview(sections: dict[str, list[Claim]], words: dict[str, Any]) -> dict[st
     }
 
 
-def written(claim: Claim, language: str, shown: Collection[str]) -> list[str]:
+def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) -> str:
+    """Return what the verdict on a claim rests on.
+
+    Args:
+        claim: the claim.
+        language: a key of `LANGUAGES`.
+        page: the notebook that is to show it.
+        record: how the cells of the book have fared.
+    """
+    words = LANGUAGES[language]["claims"]
+    cells = [cell["id"] for number, cell in claim_cells(page) if number == claim.id]
+    if not cells:
+        return str(words["sources"])
+    kind = words["experiment" if claim.experiment else "calculation"]
+    found = record.get(claim.page)
+    if found is None or not {*cells} <= {*found.cells}:
+        parts = [words["once"].format(kind=kind)]
+    else:
+        seeds, sets = map(set, zip(*map(str.split, found.conditions), strict=True))
+        failed = set().union(*(found.cells[cell].failed for cell in cells))
+        count = {"held": len(found.conditions) - len(failed), "all": len(found.conditions)}
+        parts = [words["repeated"].format(kind=kind, **count, seeds=len(seeds), sets=len(sets))]
+        effects = {k: v for cell in cells for k, v in found.cells[cell].effects.items()}
+        if claim.effect:
+            mean, error, pairs = effects[claim.effect["name"]]
+            parts.append(f"{claim.effect[language]}: {mean:.3f} ± {error:.3f} (n = {pairs}).")
+    first = "".join(page["cells"][0]["source"])
+    seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
+    return " ".join([*parts, words["time"].format(seconds)])
+
+
+def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -> list[str]:
     """Return a claim's entry in the ledger as lines of MyST.
 
     Args:
         claim: the claim.
         language: a key of `LANGUAGES`.
-        shown: the ids of the claims that a cell shows.
+        page: the notebook that is to show it.
+        record: how the cells of the book have fared.
     """
     words = LANGUAGES[language]["claims"]
     opening, closing = words["quotes"]
     sources = f" {{cite:p}}`{','.join(claim.references)}`" if claim.references else ""
     ways = f"{{ref}}`{words['page']} <quote-{claim.id.lower()}>`"
-    if claim.id in shown:
+    if any(number == claim.id for number, _ in claim_cells(page)):
         ways += f" · {{ref}}`{words['cell']} <claim-{claim.id.lower()}>`"
     return [
         f"**{claim.id}** {opening}{claim.claim[language]}{closing} "
@@ -77,7 +112,7 @@ def written(claim: Claim, language: str, shown: Collection[str]) -> list[str]:
         "",
         f"{claim.finding[language]}{sources}",
         "",
-        ways,
+        f"{evidence(claim, language, page, record)} {ways}",
     ]
 
 
@@ -86,11 +121,11 @@ class Ledger(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the nodes."""
-        pages = [*Path(self.env.srcdir).rglob("*.ipynb")]
-        for path in (PATH, *pages):
+        paths = [*Path(self.env.srcdir).rglob("*.ipynb")]
+        for path in (PATH, replications.PATH, *paths):
             self.env.note_dependency(str(path))
-        notebooks = [json.loads(page.read_text(encoding="utf-8")) for page in pages]
-        self.shown = {number for n in notebooks for number, _ in claim_cells(n)}
+        self.pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        self.record = replications.load()
         self.words = LANGUAGES[self.config.language]["claims"]
         by_section = {s: [claim for claim in CLAIMS if claim.section == s] for s in SECTIONS}
         sections = {s: claims for s, claims in by_section.items() if claims}
@@ -110,7 +145,7 @@ class Ledger(SphinxDirective):
         label = f"ledger-{claim.id.lower()}"
         standard(self.env.app).anonlabels[label] = (self.env.docname, label)
         entry = nodes.container(classes=["claim", claim.verdict], ids=[label])
-        lines = written(claim, self.config.language, self.shown)
+        lines = written(claim, self.config.language, self.pages[claim.page], self.record)
         self.state.nested_parse(StringList(lines, source=str(PATH)), 0, entry)
         return entry
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -45,6 +45,9 @@ class Claim:
         finding: the reason for the verdict in each language.
         references: keys of `references.bib`.
         page: the file stem of the page that quotes and shows it.
+        experiment: whether its cell draws on training or measuring, and not on algebra alone.
+        effect: the comparison of its cell that settles it, a variable's `name`, and in each
+            language what it is the difference of.
 
     Raises:
         TypeError: if a field is missing or unknown.
@@ -64,6 +67,8 @@ class Claim:
     finding: dict[str, str]
     references: list[str]
     page: str
+    experiment: bool = False
+    effect: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -77,7 +82,10 @@ class Claim:
                 raise ValueError(
                     f"{self.id}: {name} must be one of {', '.join(known)}; got {value!r}"
                 )
-        for name, texts in (("claim", self.claim), ("finding", self.finding)):
+        texts_of = {"claim": self.claim, "finding": self.finding}
+        if self.effect:
+            texts_of["effect"] = {k: v for k, v in self.effect.items() if k != "name"}
+        for name, texts in texts_of.items():
             said = [code for code in texts if texts[code].strip()]
             if sorted(said) != sorted(LANGUAGES):
                 raise ValueError(

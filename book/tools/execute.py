@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from book.tools import address
 from book.tools.notebooks import clean, pages, read, write
+from book.tools.reading import with_run_time
 
 
 def execute(notebook: nbformat.NotebookNode) -> None:
@@ -47,7 +48,8 @@ def refresh(path: Path) -> float:
 
 
 def refresh_all(paths: list[Path], jobs: int = 2) -> None:
-    """Execute and rewrite notebooks, ``jobs`` at a time, and print each one's run time."""
+    """Execute and rewrite notebooks, ``jobs`` at a time; each says how long it ran."""
+    slowest: dict[str, float] = {}
     with (
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(paths), unit="page", disable=None) as progress,
@@ -55,8 +57,15 @@ def refresh_all(paths: list[Path], jobs: int = 2) -> None:
         running = {pool.submit(refresh, path): path for path in paths}
         for done in as_completed(running):
             path = running[done]
-            tqdm.write(f"{path.parent.name}/{path.stem}: {done.result():.1f} s")
+            seconds = done.result()
+            slowest[path.stem] = max(seconds, slowest.get(path.stem, 0))
+            tqdm.write(f"{path.parent.name}/{path.stem}: {seconds:.1f} s")
             progress.update()
+    for path in paths:
+        notebook = read(path)
+        first = notebook.cells[0]
+        first.source = with_run_time(first.source, path.parent.name, slowest[path.stem])
+        write(notebook, path)
 
 
 def main() -> None:

@@ -1,9 +1,12 @@
 """What a reader meets on a page: headings, citations, figures, print-outs; and for how long."""
 
+import math
 import re
 from typing import Any
 
 import nbformat
+
+from book.tools.languages import LANGUAGES
 
 WORD = re.compile(r"[^\W\d_]{2,}")
 CITATION = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
@@ -84,3 +87,30 @@ def reading_minutes(page: nbformat.NotebookNode) -> int:
     pauses = text.count("$$") / 2 + figures
     minutes = len(WORD.findall(text)) / 150 + lines / 12 + pauses / 2
     return max(5, 5 * round(minutes / 5))
+
+
+def run_time(text: str, language: str) -> int:
+    r"""Return the seconds that a page says it runs for.
+
+    >>> run_time("*Run time:* up to 15\N{NO-BREAK SPACE}s.", "en")
+    15
+    """
+    found = _said(language).search(text)
+    if found is None:
+        raise ValueError(f"text: expected a run time as in {_said(language).pattern}, got none")
+    return int(found[2])
+
+
+def with_run_time(text: str, language: str, seconds: float) -> str:
+    r"""Return the text of a page with the run time that was measured, rounded up to five seconds.
+
+    >>> with_run_time("*Run time:* up to 15\N{NO-BREAK SPACE}s.", "en", 21.3)
+    '*Run time:* up to 25\xa0s.'
+    """
+    return _said(language).sub(rf"\g<1>{5 * math.ceil(seconds / 5)}\3", text)
+
+
+def _said(language: str) -> re.Pattern[str]:
+    words = LANGUAGES[language]["notebooks"]
+    before, after = map(re.escape, words["seconds"].split("{}"))
+    return re.compile(rf"(\*{words['run_time']}:\* {before})(\d+)({after})")

@@ -7,10 +7,9 @@ of one page each. Needs the extra `book`.
 
 from lnlib.experiments.ensembles import Data, Ensemble, Outcome, digits, train
 from lnlib.experiments.pairs import Paired, effects, paired
-from lnlib.experiments.randomness import SEED
 from lnlib.experiments.sweeps import Recording, choose, recorded, sweep
 
 __all__ = [
-    "SEED", "Data", "Ensemble", "Outcome", "Paired", "Recording", "choose", "digits", "effects",
+    "Data", "Ensemble", "Outcome", "Paired", "Recording", "choose", "digits", "effects",
     "paired", "recorded", "sweep", "train",
 ]  # fmt: skip

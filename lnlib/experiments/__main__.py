@@ -1,10 +1,11 @@
 """Record a sweep: `python -m lnlib.experiments transformer --workers 2`.
 
-An interrupted sweep goes on where it stopped: its finished runs lie in a file of JSON lines in the
-current folder until the sweep is whole.
+An interrupted sweep goes on where it stopped: its finished runs lie in a file of JSON lines beside
+the one to be written until the sweep is whole.
 """
 
 import argparse
+from concurrent.futures import Executor
 from pathlib import Path
 
 from lnlib.experiments import (
@@ -16,6 +17,8 @@ from lnlib.experiments import (
     theory,
     transformer,
 )
+from lnlib.experiments.workers import workers
+from lnlib.randomness import VARIABLE, moved
 
 SWEEPS = {
     name: sweep
@@ -29,16 +32,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lnlib.experiments", description=__doc__)
     parser.add_argument("name", choices=SWEEPS)
     parser.add_argument("--workers", type=int, default=1, help="processes, each on one thread")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead")
     parser.add_argument(
         "--json", type=Path, metavar="FILE",
         help="where to write the sweep; by default over the recording that comes with lnlib",
     )  # fmt: skip
     options = parser.parse_args()
+    if moved() and not options.json:
+        parser.error(f"the book's recordings begin at seed 0; with {VARIABLE} name a --json FILE")
     path = options.json or Path(str(sweeps.RECORDINGS / f"{options.name}.json"))
-    unfinished = Path(f"{options.name}.jsonl")
-    run, points = SWEEPS[options.name]
-    sweeps.record(path, sweeps.sweep(run, points(), unfinished, workers=options.workers))
+    with workers(options.workers, options.scheduler) as executor:
+        run_sweep(options.name, path, executor)
     print(path)
+
+
+def run_sweep(name: str, path: Path, executor: Executor) -> None:
+    """Run a sweep to its end, going on where it stopped, and write it."""
+    unfinished = path.with_suffix(f".{moved()}.jsonl")
+    run, points = SWEEPS[name]
+    sweeps.record(path, sweeps.sweep(run, points(), unfinished, executor))
     unfinished.unlink()
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, train
-from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
+from lnlib.randomness import moved
 
 Place = Literal["early", "late"]
 Kind = Literal["summand", "factor"]

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lnlib.experiments.randomness import moved
+from lnlib.randomness import moved
 
 Labelled = tuple[Tensor, Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error, train
-from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
+from lnlib.randomness import moved
 
 PIXELS, LATENT, LABELS = 64, 8, 10
 NORMS: dict[str, MakeNorm] = {

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.experiments.ensembles import Data, digits, minus_squared_error, right, train
-from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
+from lnlib.randomness import moved
 from lnlib.recurrent import GRUCell, LSTMCell
 
 NORMS: dict[str, MakeNorm] = {

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
+from lnlib.randomness import moved
 
 Transitions = tuple[Tensor, Tensor, Tensor, Tensor]
 NORMS: dict[str, MakeNorm] = {"none": nn.Identity, "LN": nn.LayerNorm}

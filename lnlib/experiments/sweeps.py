@@ -7,21 +7,21 @@ the package, in `lnlib/recordings/`, together with the versions it was computed 
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib.resources import files
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from lnlib.experiments.ensembles import one_thread
+from lnlib.experiments.workers import finished
 from lnlib.provenance import environment
+from lnlib.randomness import moved
 
-Point = Mapping[str, Any]
 Row = dict[str, Any]
 Sweep = tuple[Callable[..., Row], Callable[[], list[Row]]]  # a run, and all its points
 RECORDINGS = files("lnlib") / "recordings"
@@ -45,16 +45,16 @@ class Recording:
 
 
 def sweep(
-    run: Callable[..., Row], points: Sequence[Point], path: Path, *, workers: int = 1
+    run: Callable[..., Row], points: Sequence[Row], path: Path, executor: Executor | None = None
 ) -> list[Row]:
     """Run every point that the file does not hold yet, and return all rows in the points' order.
 
     Args:
         run: takes a point as keyword arguments and returns its figures, ready for JSON; with
-            several workers it must be importable.
+            an executor it must be importable.
         points: the arguments of each run.
         path: a file of JSON lines that is created or continued.
-        workers: processes, each on one thread.
+        executor: what computes the runs, see `workers`; without, this process on one thread.
 
     Raises:
         ValueError: if two points are the same.
@@ -70,12 +70,12 @@ def sweep(
     if len(wanted) < len(points):
         raise ValueError(f"points: expected each once, got {len(points) - len(wanted)} repeated")
     done = _read(path, {name for point in points for name in point})
-    missing = [point for key, point in wanted.items() if key not in done]
+    missing = {key: point for key, point in wanted.items() if key not in done}
     progress = tqdm(total=len(points), initial=len(points) - len(missing), desc=path.stem)
     with path.open("a") as file, progress:
-        for point, figures in _run_all(run, missing, workers):
-            done[_key(point)] = figures
-            file.write(json.dumps({**point, **figures}) + "\n")
+        for key, figures in finished(run, missing, executor) if executor else _here(run, missing):
+            done[key] = figures
+            file.write(json.dumps({**missing[key], **figures}) + "\n")
             file.flush()
             progress.update()
     return [{**point, **done[key]} for key, point in wanted.items()]
@@ -83,22 +83,27 @@ def sweep(
 
 def record(path: Path, rows: Iterable[Row]) -> None:
     """Write a finished sweep with what it was computed with, a line for each run."""
+    provenance = {**environment(), "seed": moved()}
     lines = ",\n".join(json.dumps(row) for row in rows)
-    path.write_text(f'{{"provenance": {json.dumps(environment())},\n"rows": [\n{lines}\n]}}\n')
+    path.write_text(f'{{"provenance": {json.dumps(provenance)},\n"rows": [\n{lines}\n]}}\n')
 
 
 def recorded(name: str) -> Recording:
-    """Return a sweep that travels with the package.
+    """Return a sweep that travels with the package, or one in the folder `LNLIB_RECORDINGS`.
 
     Raises:
         FileNotFoundError: if there is none of this name.
+        ValueError: if the file was cut off.
     """
-    source = RECORDINGS / f"{name}.json"
+    again = f"record it: python -m lnlib.experiments {name}"
+    other = Path(os.environ.get("LNLIB_RECORDINGS", os.devnull), f"{name}.json")
+    source = other if other.is_file() else RECORDINGS / f"{name}.json"
     if not source.is_file():
-        raise FileNotFoundError(
-            f"name: no sweep is recorded as {name!r}; record it: python -m lnlib.experiments {name}"
-        )
-    return Recording(**json.loads(source.read_text()))
+        raise FileNotFoundError(f"name: no sweep is recorded as {name!r}; {again}")
+    try:
+        return Recording(**json.loads(source.read_text()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"name: the recording {source} was cut off ({error}); {again}") from error
 
 
 def choose(rows: Iterable[Row], arm: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
@@ -128,7 +133,7 @@ def _mean_loss(rows: list[Row]) -> float:
     return sum(math.inf if loss is None else loss for loss in losses) / len(losses)
 
 
-def _key(point: Point) -> str:
+def _key(point: Row) -> str:
     return json.dumps(point, sort_keys=True)
 
 
@@ -148,19 +153,6 @@ def _read(path: Path, names: set[str]) -> dict[str, Row]:
     return done
 
 
-def _run_all(
-    run: Callable[..., Row], points: Sequence[Point], workers: int
-) -> Iterable[tuple[Point, Row]]:
-    if workers == 1:
-        with one_thread():
-            yield from ((point, run(**point)) for point in points)
-        return
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(run, **point): point for point in points}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _here(run: Callable[..., Row], points: dict[str, Row]) -> Iterator[tuple[str, Row]]:
+    with one_thread():
+        yield from ((key, run(**point)) for key, point in points.items())

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lnlib.experiments.ensembles import batch_generator
-from lnlib.experiments.randomness import moved
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
+from lnlib.randomness import moved
 from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
 
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]

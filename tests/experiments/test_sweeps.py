@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from lnlib.experiments import Recording, choose, recorded, sweep
+from lnlib.experiments import Recording, choose, recorded, sweep, sweeps
 from lnlib.experiments.__main__ import SWEEPS, main
+from lnlib.experiments.workers import workers
+from lnlib.randomness import VARIABLE
 
 POINTS = [{"x": x, "name": name} for x in (1, 2, 3) for name in ("a", "b")]
 
@@ -17,7 +19,8 @@ def square(x, name):
 
 def test_workers_change_nothing(tmp_path):
     alone = sweep(square, POINTS, tmp_path / "one.jsonl")
-    together = sweep(square, POINTS, tmp_path / "two.jsonl", workers=2)
+    with workers(2) as executor:
+        together = sweep(square, POINTS, tmp_path / "two.jsonl", executor)
     assert alone == together == [{**p, "square": p["x"] ** 2} for p in POINTS]
 
 
@@ -87,7 +90,8 @@ def test_recordings_hold_every_point_of_their_sweep(name):
     recording, points = recorded(name), SWEEPS[name][1]()
     found = [{key: row[key] for key in points[0]} for row in recording.rows]
     assert found == points
-    assert {"date", "python", "torch", "machine"} == recording.provenance.keys()
+    assert {"date", "python", "torch", "machine", "seed"} == recording.provenance.keys()
+    assert recording.provenance["seed"] == 0
 
 
 def test_a_sweep_is_recorded_where_one_asks(tmp_path, monkeypatch, capsys):
@@ -104,3 +108,21 @@ def test_a_sweep_is_recorded_where_one_asks(tmp_path, monkeypatch, capsys):
 def test_an_unknown_recording_says_how_to_make_it():
     with pytest.raises(FileNotFoundError, match=r"python -m lnlib\.experiments nothing"):
         recorded("nothing")
+
+
+def test_a_recording_that_was_cut_off_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNLIB_RECORDINGS", str(tmp_path))
+    whole = (sweeps.RECORDINGS / "gan.json").read_text()
+    (tmp_path / "gan.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"gan\.json was cut off .* lnlib\.experiments gan"):
+        recorded("gan")
+    (tmp_path / "gan.json").unlink()
+    assert recorded("gan").rows
+
+
+def test_the_recordings_of_the_book_begin_at_seed_0(monkeypatch, capsys):
+    monkeypatch.setenv(VARIABLE, "5")
+    monkeypatch.setattr(sys, "argv", ["", "gan"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "with LNLIB_SEED name a --json FILE" in capsys.readouterr().err

@@ -1,0 +1,202 @@
+"""Run the book under new seeds and on other instruction sets, and record what held.
+
+`python -m book.tools.replicate` runs every page whose record is missing or stale; `--page PAGE` and
+`--sweep SWEEP` choose, both repeatable. A page reads a replicated sweep in place of the one that
+comes with the library where the seeds agree. What is finished is kept in `_build/replications`, so
+that an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+from book import ROOT
+from book.tools import replications
+from book.tools.notebooks import text
+from book.tools.replications import Cell, Record, Replication
+from lnlib.experiments.__main__ import SWEEPS, run_sweep
+from lnlib.experiments.workers import finished, workers
+from lnlib.randomness import VARIABLE
+
+FINISHED = ROOT / "_build" / "replications"
+OWN = "0 native"
+CONDITIONS = (OWN, "0 avx2", "0 default", "10000 native", "20000 avx2", "30000 default")
+AT_THE_END = """
+import json, sys
+print(json.dumps({
+    "modules": sorted(m for m in sys.modules if m.split(".")[0] == "lnlib"),
+    "effects": {
+        name: (value.mean, value.error, value.n)
+        for name, value in globals().items() if type(value).__name__ == "Paired"
+    },
+}))
+"""
+
+
+def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
+    """Run a page to its end, whatever fails, and say what failed and what was compared.
+
+    Args:
+        page: the text of a notebook.
+        condition: the offset of the seeds and the instruction set of torch, as in "10000 avx2".
+        recordings: a folder of sweeps that go before those of the library.
+
+    Returns:
+        The errors by cell id, the library's modules that were loaded, and the comparisons.
+    """
+    seed, instructions = condition.split()
+    environment = {
+        **os.environ, "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
+        VARIABLE: seed, "LNLIB_RECORDINGS": recordings,
+    }  # fmt: skip
+    if instructions != "native":
+        environment["ATEN_CPU_CAPABILITY"] = instructions
+    notebook = nbformat.reads(page, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(AT_THE_END))
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],
+            timeout=None,
+            allow_errors=True,
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute(env=environment)
+    return {**json.loads(notebook.cells[-1].outputs[0].text), "errors": errors(notebook)}
+
+
+def errors(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Return the first line of what went wrong in each cell that failed."""
+    return {
+        cell.id: f"{output.ename}: {output.evalue}".splitlines()[0][:100]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "error"
+    }
+
+
+def summary(
+    notebook: nbformat.NotebookNode, seen: dict[str, dict[str, Any]], before: Replication | None
+) -> Replication:
+    """Return the record of a page from what was observed under each condition."""
+    modules = seen[OWN]["modules"]
+    cells = {}
+    for name, fingerprint in replications.fingerprints(notebook, modules).items():
+        source = next(cell.source for cell in notebook.cells if cell.id == name)
+        failed = {c: found["errors"][name] for c, found in seen.items() if name in found["errors"]}
+        cells[name] = Cell(
+            fingerprint,
+            failed,
+            {
+                effect: (round(mean, 6), round(error, 6), pairs)
+                for effect, (mean, error, pairs) in seen[OWN]["effects"].items()
+                if effect in replications.assigned(source)
+            },
+        )
+        if failed and before and name in before.cells:
+            cells[name] = replace(cells[name], remark=before.cells[name].remark)
+    return Replication([*seen], modules, cells)
+
+
+def replicate_sweeps(names: list[str], seed: int, executor: Executor) -> None:
+    """Run sweeps under other seeds, going on where they stopped."""
+    with patch.dict(os.environ, {VARIABLE: str(seed)}):
+        for name in names:
+            path = recordings(seed) / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                run_sweep(name, path, executor)
+
+
+def recordings(seed: int) -> Path:
+    """Return the folder of the sweeps that were replicated with an offset of the seeds."""
+    return FINISHED / f"recordings {seed}"
+
+
+def replicate_pages(names: list[str], record: Record, executor: Executor) -> None:
+    """Run pages under every condition, and save the record after each page."""
+    pages = replications.first_edition()
+    tasks: dict[tuple[str, str], dict[str, str]] = {}
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in names:
+        page = text(pages[name])
+        for condition in CONDITIONS:
+            key = (name, condition)
+            if (found := kept(_file(*key), page)) is not None:
+                seen[key] = found
+            else:
+                folder = str(recordings(int(condition.split()[0])))
+                tasks[key] = {"page": page, "condition": condition, "recordings": folder}
+    progress = tqdm(total=len(names) * len(CONDITIONS), initial=len(seen), unit="run")
+    with progress:
+        for key, found in finished(observe, tasks, executor):
+            keep(_file(*key), tasks[key]["page"], found)
+            seen[key] = found
+            progress.update()
+    for name in names:
+        by_condition = {condition: seen[name, condition] for condition in CONDITIONS}
+        record[name] = summary(pages[name], by_condition, record.get(name))
+    replications.save(record)
+
+
+def kept(path: Path, page: str) -> dict[str, Any] | None:
+    """Return what an earlier, interrupted run observed, if the code is still the same."""
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found if found["fingerprints"] == _fingerprints(page, found) else None
+
+
+def keep(path: Path, page: str, found: dict[str, Any]) -> None:
+    """Write what was observed, whole or not at all."""
+    found["fingerprints"] = _fingerprints(page, found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".part").write_text(json.dumps(found))
+    path.with_suffix(".part").replace(path)
+
+
+def _file(page: str, condition: str) -> Path:
+    return FINISHED / page / f"{condition}.json"
+
+
+def _fingerprints(page: str, found: dict[str, Any]) -> dict[str, str]:
+    return replications.fingerprints(nbformat.reads(page, as_version=4), found["modules"])
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.replicate",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    pages = replications.first_edition()
+    every = [name for name in pages if replications.asserting(pages[name])]
+    parser.add_argument("--page", action="append", choices=every, metavar="PAGE", default=[])
+    parser.add_argument("--sweep", action="append", choices=SWEEPS, metavar="SWEEP", default=[])
+    parser.add_argument("--seed", type=int, default=10000, help="the offset of the sweeps' seeds")
+    parser.add_argument("--workers", type=int, default=2, help="processes, each on one thread")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead")
+    options = parser.parse_args()
+    record = replications.load()
+    with workers(options.workers, options.scheduler) as executor:
+        replicate_sweeps(options.sweep, options.seed, executor)
+        wanted = options.page or ([] if options.sweep else replications.stale(record, pages))
+        replicate_pages(wanted, record, executor)
+    for complaint in replications.unexplained(record):
+        print(complaint)
+
+
+if __name__ == "__main__":
+    main()

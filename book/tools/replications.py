@@ -1,0 +1,187 @@
+"""What held when the pages ran under other seeds and on other instruction sets.
+
+`book/replications.json` says so for every cell that asserts something, together with a fingerprint
+of what the cell runs: the page's code up to it, the modules of the library that it loads, and the
+recordings that it reads. `python -m book.tools.replicate` writes it.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from book import BOOK, ROOT
+from book.tools.languages import FIRST
+from book.tools.ledger import asserts
+from book.tools.notebooks import installation, parse, read
+
+PATH = BOOK / "replications.json"
+DRAWING = ("lnlib.pages", "lnlib.provenance")  # changes no figure that a cell asserts
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How a cell that asserts something has fared.
+
+    Args:
+        fingerprint: of what it runs.
+        failed: the conditions under which an assertion failed, each with the error's first line.
+        effects: for each comparison that the cell assigns, its mean, standard error and number of
+            pairs, under the book's own seeds.
+        remark: what is to be done about a failure.
+    """
+
+    fingerprint: str
+    failed: dict[str, str] = field(default_factory=dict)
+    effects: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Replication:
+    """How a page has fared.
+
+    Args:
+        conditions: under which it was run: an offset of the seeds and an instruction set each.
+        modules: of the library, those that it loads.
+        cells: those that assert something, by id.
+    """
+
+    conditions: list[str]
+    modules: list[str]
+    cells: dict[str, Cell]
+
+
+Record = dict[str, Replication]  # by the file stem of the page
+
+
+def load(path: Path = PATH) -> Record:
+    """Return what is recorded."""
+    if not path.exists():
+        return {}
+    return {
+        page: Replication(
+            entry["conditions"],
+            entry["modules"],
+            {name: Cell(**cell) for name, cell in entry["cells"].items()},
+        )
+        for page, entry in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def save(record: Record, path: Path = PATH) -> None:
+    """Write the record, a line for each cell."""
+
+    def lines(entries: dict[str, str]) -> str:
+        return ",\n".join(f"{json.dumps(key)}: {value}" for key, value in entries.items())
+
+    def line(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    pages = {
+        page: f'{{"conditions": {line(found.conditions)},\n"modules": {line(found.modules)},\n'
+        f'"cells": {{\n{lines({k: line(asdict(c)) for k, c in found.cells.items()})}\n}}}}'
+        for page, found in sorted(record.items())
+    }
+    path.write_text(f"{{\n{lines(pages)}\n}}\n", encoding="utf-8")
+
+
+def asserting(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the ids of a page's cells that assert something."""
+    return [c.id for c in notebook.cells if c.cell_type == "code" and asserts(c.source)]
+
+
+def assigned(source: str) -> set[str]:
+    r"""Return the names that a cell assigns.
+
+    >>> sorted(assigned("lead, rest = 1, 2\nfor x in (): pass"))
+    ['lead', 'rest', 'x']
+    """
+    names = (node for node in ast.walk(parse(source)) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
+def fingerprints(
+    notebook: nbformat.NotebookNode, modules: Iterable[str], root: Path = ROOT
+) -> dict[str, str]:
+    """Return a fingerprint for every asserting cell of a page.
+
+    Args:
+        notebook: the page.
+        modules: of the library, those that the page loads.
+        root: the folder of `lnlib`.
+    """
+    found, wanted = hashlib.sha256(), {*asserting(notebook)}
+    for module in sorted(modules):
+        if not module.startswith(DRAWING):
+            found.update(code(_source(module, root).read_text(encoding="utf-8")).encode())
+    texts = [c.source for c in notebook.cells if c.cell_type == "code"]
+    for recording in sorted((root / "lnlib" / "recordings").glob("*.json")):
+        if any(f'"{recording.stem}"' in text for text in texts):
+            found.update(json.dumps(json.loads(recording.read_bytes())["rows"]).encode())
+    prints = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            found.update(code(cell.source.removeprefix(installation(notebook))).encode())
+            if cell.id in wanted:
+                prints[cell.id] = found.hexdigest()[:16]
+    return prints
+
+
+def code(source: str) -> str:
+    r"""Return what a text runs: its syntax without comments and documentation.
+
+    >>> code("def f():  # f\n    '''Return 1.'''\n    return 1") == code("def f(): return 1")
+    True
+    """
+    tree = parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _documents(body[0]):
+            node.body = body[1:]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def stale(record: Record, pages: dict[str, nbformat.NotebookNode]) -> list[str]:
+    """Return the pages whose record is missing or was made with other code."""
+    return [
+        page
+        for page, notebook in pages.items()
+        if asserting(notebook)
+        and (page not in record or _recorded(record[page]) != _now(record[page], notebook))
+    ]
+
+
+def unexplained(record: Record) -> Iterator[str]:
+    """Yield every cell that failed somewhere and whose record does not say what is to be done."""
+    for page, replication in record.items():
+        for name, cell in replication.cells.items():
+            if cell.failed and not cell.remark:
+                yield f"{page}, cell {name}: {cell.failed}"
+
+
+def first_edition() -> dict[str, nbformat.NotebookNode]:
+    """Return the pages of the edition that is run; the others hold the same code."""
+    return {path.stem: read(path) for path in sorted((BOOK / FIRST).glob("*.ipynb"))}
+
+
+def _recorded(replication: Replication) -> dict[str, str]:
+    return {name: cell.fingerprint for name, cell in replication.cells.items()}
+
+
+def _now(replication: Replication, notebook: nbformat.NotebookNode) -> dict[str, str]:
+    return fingerprints(notebook, (m for m in replication.modules if _source(m, ROOT).exists()))
+
+
+def _source(module: str, root: Path) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _documents(statement: Any) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

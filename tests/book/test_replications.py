@@ -1,0 +1,171 @@
+"""The record of replications: current, honest about failures, resumed where it stopped."""
+
+import json
+import sys
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from book.tools import replicate, replications
+from book.tools.notebooks import text
+from book.tools.replications import Cell, Replication
+
+RECORD = replications.load()
+
+
+def page(*cells):
+    notebook = new_notebook(cells=[new_markdown_cell("# A page"), *cells])
+    notebook.cells[1].id = "setup"
+    return notebook
+
+
+def cell(source, name):
+    return new_code_cell(f"# %pip\n{source}" if name == "setup" else source, id=name)
+
+
+PAGE = page(
+    cell("from lnlib.randomness import SEED\nfrom lnlib.experiments import paired", "setup"),
+    cell("lead = paired([1.0, 2.0 + SEED], [0.0, 0.0])\nassert lead.mean < 100", "lead"),
+    cell("assert SEED == 0, 'another seed'", "own"),
+    cell("assert lead.n == 2", "after"),
+)
+
+
+def test_every_page_has_been_replicated_as_it_is():
+    stale = replications.stale(RECORD, replications.first_edition())
+    assert stale == [], f"run `make replicate PAGE='{' '.join(stale)}'`"
+
+
+def test_every_failure_says_what_is_to_be_done():
+    assert [*replications.unexplained(RECORD)] == []
+
+
+def test_a_page_is_observed_to_its_end_whatever_fails(tmp_path):
+    found = replicate.observe(text(PAGE), "20000 default", str(tmp_path))
+    assert found["errors"] == {
+        "lead": "AssertionError: ",
+        "own": "AssertionError: another seed",
+    }
+    assert found["effects"]["lead"] == [10001.5, pytest.approx(10000.5), 2]
+    assert "lnlib.randomness" in found["modules"]
+    assert "json" not in found["modules"]
+
+
+def observed(**errors):
+    effects = {"lead": [1.5, 0.25, 2], "rest": [0.0, 1.0, 2]}
+    return {"modules": [], "effects": effects, "errors": errors}
+
+
+def test_the_record_says_what_failed_where_and_keeps_remarks():
+    seen = {replicate.OWN: observed(), "9 avx2": observed(own="AssertionError: x")}
+    before = Replication([], [], {"own": Cell("", remark="ask more"), "lead": Cell("", remark="?")})
+    found = replicate.summary(PAGE, seen, before)
+    assert found.conditions == [replicate.OWN, "9 avx2"]
+    assert found.cells["lead"].effects == {"lead": (1.5, 0.25, 2)}
+    assert found.cells["lead"].remark == ""
+    assert found.cells["own"].failed == {"9 avx2": "AssertionError: x"}
+    assert found.cells["own"].remark == "ask more"
+    assert [*replications.unexplained({"page": found})] == []
+    alone = replicate.summary(PAGE, seen, None)
+    assert len([*replications.unexplained({"page": alone})]) == 1
+
+
+def test_the_record_is_read_as_it_was_written(tmp_path):
+    found = {"page": replicate.summary(PAGE, {replicate.OWN: observed(own="E: ü")}, None)}
+    replications.save(found, tmp_path / "record.json")
+    again = replications.load(tmp_path / "record.json")
+    replications.save(again, tmp_path / "again.json")
+    assert (tmp_path / "record.json").read_text() == (tmp_path / "again.json").read_text()
+    assert again["page"].cells["own"] == found["page"].cells["own"]
+    assert replications.load(tmp_path / "none.json") == {}
+
+
+@pytest.fixture
+def house(tmp_path):
+    for name, content in {
+        "lnlib/__init__.py": "",
+        "lnlib/room/__init__.py": '"""A room."""',
+        "lnlib/room/norm.py": "def norm(x):\n    return x\n",
+        "lnlib/pages/__init__.py": "",
+        "lnlib/recordings/runs.json": json.dumps({"provenance": {}, "rows": [1]}),
+        "lnlib/recordings/other.json": json.dumps({"provenance": {}, "rows": [1]}),
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+MODULES = ["lnlib", "lnlib.room", "lnlib.room.norm", "lnlib.pages"]
+
+
+def pages_of(first='rows = recorded("runs")\nassert rows', second="x = 1\nassert x"):
+    return page(cell("import lnlib", "setup"), cell(first, "one"), cell(second, "two"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "changed"),
+    [
+        ("lnlib/room/norm.py", "def norm(x):\n    return 2 * x\n", {"one", "two"}),
+        ("lnlib/room/norm.py", "def norm(x):  # x\n    '''Return x.'''\n    return x\n", set()),
+        ("lnlib/pages/__init__.py", "x = 1", set()),
+        ("lnlib/recordings/runs.json", '{"provenance": {}, "rows": [2]}', {"one", "two"}),
+        ("lnlib/recordings/runs.json", '{"provenance": {"date": "x"}, "rows": [1]}', set()),
+        ("lnlib/recordings/other.json", '{"provenance": {}, "rows": [2]}', set()),
+    ],
+)
+def test_a_fingerprint_changes_with_what_the_cell_runs(house, name, content, changed):
+    before = replications.fingerprints(pages_of(), MODULES, house)
+    (house / name).write_text(content)
+    after = replications.fingerprints(pages_of(), MODULES, house)
+    assert {key for key in before if before[key] != after[key]} == changed
+
+
+def test_a_fingerprint_does_not_depend_on_later_cells(house):
+    before = replications.fingerprints(pages_of(), MODULES, house)
+    later = replications.fingerprints(pages_of(second="x = 2\nassert x"), MODULES, house)
+    earlier = replications.fingerprints(pages_of(first="assert 1"), MODULES, house)
+    assert before["one"] == later["one"] != earlier["one"]
+    assert len({before["two"], later["two"], earlier["two"]}) == 3
+
+
+def test_a_page_with_other_code_is_stale():
+    prints = replications.fingerprints(PAGE, [])
+    record = {"page": Replication([], [], {name: Cell(prints[name]) for name in prints})}
+    assert replications.stale(record, {"page": PAGE}) == []
+    assert replications.stale({}, {"page": PAGE, "overview": page(cell("1", "setup"))}) == ["page"]
+    other = page(PAGE.cells[1], cell("assert 1", "lead"), *PAGE.cells[3:])
+    assert replications.stale(record, {"page": other}) == ["page"]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    path, found = tmp_path / "page" / "0 native.json", observed()
+    assert replicate.kept(path, text(PAGE)) is None
+    replicate.keep(path, text(PAGE), found)
+    assert replicate.kept(path, text(PAGE)) == found
+    other = page(PAGE.cells[1], cell("assert 1", "lead"), *PAGE.cells[3:])
+    assert replicate.kept(path, text(other)) is None
+
+
+def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(replicate, "FINISHED", tmp_path)
+    begun = []
+
+    def run_sweep(name, path, executor):
+        begun.append((name, replicate.os.environ["LNLIB_SEED"]))
+        path.write_text("{}")
+
+    monkeypatch.setattr(replicate, "run_sweep", run_sweep)
+    for _ in range(2):  # the second time it is there
+        replicate.replicate_sweeps(["gan"], 10000, None)
+    assert begun == [("gan", "10000")]
+    assert (replicate.recordings(10000) / "gan.json").exists()
+    assert "LNLIB_SEED" not in replicate.os.environ
+
+
+@pytest.mark.parametrize("option", ["--page", "--sweep"])
+def test_an_unknown_name_is_refused(option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["replicate", option, "nothing"])
+    with pytest.raises(SystemExit):
+        replicate.main()
+    assert "invalid choice: 'nothing'" in capsys.readouterr().err
