@@ -73,22 +73,23 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     cells = [cell["id"] for number, cell in claim_cells(page) if number == claim.id]
     if not cells:
         return str(words["sources"])
-    kind = words["experiment" if claim.experiment else "calculation"]
+    parts = [words["experiment" if claim.experiment else "calculation"]]
     found = record.get(claim.page)
     if found is None or not {*cells} <= {*found.cells}:
-        parts = [words["once"].format(kind=kind)]
+        parts.append(words["once"])
     else:
-        seeds, sets = map(set, zip(*map(str.split, found.conditions), strict=True))
-        failed = set().union(*(found.cells[cell].failed for cell in cells))
-        count = {"held": len(found.conditions) - len(failed), "all": len(found.conditions)}
-        parts = [words["repeated"].format(kind=kind, **count, seeds=len(seeds), sets=len(sets))]
+        runs, failed = (
+            len(found.conditions),
+            {c for cell in cells for c in found.cells[cell].failed},
+        )
+        parts.append(words["repeated"].format(held=runs - len(failed), all=runs))
         effects = {k: v for cell in cells for k, v in found.cells[cell].effects.items()}
         if claim.effect:
             mean, error, pairs = effects[claim.effect["name"]]
-            parts.append(f"{claim.effect[language]}: {mean:.3f} ± {error:.3f} (n = {pairs}).")
+            parts.append(f"{claim.effect[language]}: {mean:.3f} ± {error:.3f} (n = {pairs})")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
-    return " ".join([*parts, words["time"].format(seconds)])
+    return " · ".join([*parts, words["time"].format(seconds)])
 
 
 def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -> list[str]:
@@ -112,7 +113,7 @@ def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -
         "",
         f"{claim.finding[language]}{sources}",
         "",
-        f"{evidence(claim, language, page, record)} {ways}",
+        f"{evidence(claim, language, page, record)} · {ways}",
     ]
 
 

@@ -2,11 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from book._ext.claims import evidence
 from book.tools import replicate, replications
+from book.tools.claims import Claim, claim_cells, load
 from book.tools.notebooks import text
 from book.tools.replications import Cell, Replication
 
@@ -169,3 +172,45 @@ def test_an_unknown_name_is_refused(option, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         replicate.main()
     assert "invalid choice: 'nothing'" in capsys.readouterr().err
+
+
+WORDS = {"de": "Satz", "en": "sentence"}
+CLAIM = Claim("C11", "principle", WORDS, "refined", WORDS, [], "page")
+SHOWN = page(
+    cell("1", "setup"), new_code_cell("assert 1", id="lead", metadata={"tags": ["claim-C11"]})
+)
+SHOWN.cells[0].source = "*Run time:* up to 15\N{NO-BREAK SPACE}s."
+FARED = Cell("", {"9 avx2": "AssertionError"}, {"lead": (0.5, 0.125, 16)})
+
+
+@pytest.mark.parametrize(
+    ("change", "notebook", "record", "said"),
+    [
+        ({}, PAGE, {}, "Settled by the sources"),
+        ({}, SHOWN, {}, "Calculated · not yet repeated · the page runs up to 15\xa0s"),
+        (
+            {"experiment": True},
+            SHOWN,
+            {"page": Replication(["0 native", "9 avx2"], [], {"lead": FARED})},
+            "Experiment · held in 1 of 2 repetitions · the page runs up to 15\xa0s",
+        ),
+        (
+            {"experiment": True, "effect": {"name": "lead", "de": "Vorsprung", "en": "Lead"}},
+            SHOWN,
+            {"page": Replication(["0 native"], [], {"lead": replace(FARED, failed={})})},
+            "Experiment · held in 1 of 1 repetitions · Lead: 0.500 ± 0.125 (n = 16) · "
+            "the page runs up to 15\xa0s",
+        ),
+    ],
+    ids=["cited", "new", "failed once", "effect"],
+)
+def test_the_ledger_says_what_a_verdict_rests_on(change, notebook, record, said):
+    assert evidence(replace(CLAIM, **change), "en", notebook, record) == said
+
+
+def test_every_effect_of_a_claim_is_recorded():
+    pages = replications.first_edition()
+    for claim in load():
+        shown = [c["id"] for number, c in claim_cells(pages[claim.page]) if number == claim.id]
+        effects = {name for c in shown for name in RECORD[claim.page].cells[c].effects}
+        assert not claim.effect or claim.effect["name"] in effects, claim.id
