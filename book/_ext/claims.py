@@ -20,7 +20,7 @@ from book.tools import replications
 from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, claim_cells, load
 from book.tools.languages import LANGUAGES
 from book.tools.reading import run_time
-from book.tools.replications import Record
+from book.tools.replications import Record, Replication
 
 CLAIMS = load()
 
@@ -74,22 +74,26 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     if not cells:
         return str(words["sources"])
     parts = [words["experiment" if claim.experiment else "calculation"]]
-    found = record.get(claim.page)
-    if found is None or not {*cells} <= {*found.cells}:
-        parts.append(words["once"])
+    found = record.get(claim.page, Replication([], [], {}))
+    fared = [found.cells[cell] for cell in cells if cell in found.cells]
+    runs = [c for c in found.conditions if repeats(claim, found.sweeps.get(c, []))]
+    if runs and len(fared) == len(cells):
+        held = sum(not any(condition in cell.failed for cell in fared) for condition in runs)
+        parts.append(words["repeated"].format(held=held, all=len(runs)))
     else:
-        runs, failed = (
-            len(found.conditions),
-            {c for cell in cells for c in found.cells[cell].failed},
-        )
-        parts.append(words["repeated"].format(held=runs - len(failed), all=runs))
-        effects = {k: v for cell in cells for k, v in found.cells[cell].effects.items()}
-        if claim.effect:
-            mean, error, pairs = effects[claim.effect["name"]]
+        parts.append(words["once"])
+    for effect in (cell.effects.get(claim.effect.get("name", "")) for cell in fared):
+        if effect:
+            mean, error, pairs = effect
             parts.append(f"{claim.effect[language]}: {mean:.3f} ± {error:.3f} (n = {pairs})")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])
+
+
+def repeats(claim: Claim, sweeps: list[str]) -> bool:
+    """Say whether a run of a page repeats what settles a claim, with these sweeps run anew."""
+    return claim.experiment in ("", "live", *sweeps)
 
 
 def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -> list[str]:

@@ -45,7 +45,8 @@ class Claim:
         finding: the reason for the verdict in each language.
         references: keys of `references.bib`.
         page: the file stem of the page that quotes and shows it.
-        experiment: whether its cell draws on training or measuring, and not on algebra alone.
+        experiment: what its cell draws on, if not on algebra alone: "live" for training or
+            measuring on the page, or else the name of a recorded sweep.
         effect: the comparison of its cell that settles it, a variable's `name`, and in each
             language what it is the difference of.
 
@@ -67,7 +68,7 @@ class Claim:
     finding: dict[str, str]
     references: list[str]
     page: str
-    experiment: bool = False
+    experiment: str = ""
     effect: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

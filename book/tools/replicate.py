@@ -1,12 +1,13 @@
 """Run the book under new seeds and on other instruction sets, and record what held.
 
-`python -m book.tools.replicate` runs every page whose record is missing or stale; `--page PAGE` and
-`--sweep SWEEP` choose, both repeatable. A page reads a replicated sweep in place of the one that
-comes with the library where the seeds agree. What is finished is kept in `_build/replications`, so
-that an interrupted run goes on where it stopped.
+`python -m book.tools.replicate` runs every page whose record is missing or stale. `--page PAGE`
+runs this page; `--sweep SWEEP` runs this sweep with other seeds, then the pages that read it, which
+find it in place of the one that comes with the library. Both can be repeated. What is finished is
+kept in `_build/replications`, so that an interrupted run goes on where it stopped.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import tempfile
@@ -73,7 +74,15 @@ def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
             resources={"metadata": {"path": folder}},
         )
         client.execute(env=environment)
-    return {**json.loads(notebook.cells[-1].outputs[0].text), "errors": errors(notebook)}
+    seen = json.loads(notebook.cells[-1].outputs[0].text)
+    return {**seen, "errors": errors(notebook), "sweeps": sweeps(page, Path(recordings))}
+
+
+def sweeps(page: str, folder: Path) -> dict[str, str]:
+    """Return the replicated sweeps that a page reads, each with a hash of its rows."""
+    names = replications.read_by(nbformat.reads(page, as_version=4), folder)
+    rows = {name: replications.rows(folder / f"{name}.json") for name in names}
+    return {name: hashlib.sha256(rows[name]).hexdigest() for name in names}
 
 
 def errors(notebook: nbformat.NotebookNode) -> dict[str, str]:
@@ -107,7 +116,8 @@ def summary(
         )
         if failed and before and name in before.cells:
             cells[name] = replace(cells[name], remark=before.cells[name].remark)
-    return Replication([*seen], modules, cells)
+    replicated = {c: [*found["sweeps"]] for c, found in seen.items() if found["sweeps"]}
+    return Replication([*seen], modules, cells, replicated)
 
 
 def replicate_sweeps(names: list[str], seed: int, executor: Executor) -> None:
@@ -133,12 +143,11 @@ def replicate_pages(names: list[str], record: Record, executor: Executor) -> Non
     for name in names:
         page = text(pages[name])
         for condition in CONDITIONS:
-            key = (name, condition)
-            if (found := kept(_file(*key), page)) is not None:
+            key, folder = (name, condition), recordings(int(condition.split()[0]))
+            if (found := kept(_file(*key), page, folder)) is not None:
                 seen[key] = found
             else:
-                folder = str(recordings(int(condition.split()[0])))
-                tasks[key] = {"page": page, "condition": condition, "recordings": folder}
+                tasks[key] = {"page": page, "condition": condition, "recordings": str(folder)}
     progress = tqdm(total=len(names) * len(CONDITIONS), initial=len(seen), unit="run")
     with progress:
         for key, found in finished(observe, tasks, executor):
@@ -151,12 +160,13 @@ def replicate_pages(names: list[str], record: Record, executor: Executor) -> Non
     replications.save(record)
 
 
-def kept(path: Path, page: str) -> dict[str, Any] | None:
-    """Return what an earlier, interrupted run observed, if the code is still the same."""
+def kept(path: Path, page: str, folder: Path) -> dict[str, Any] | None:
+    """Return what an earlier run observed, if it ran the same code with the same recordings."""
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text())
-    return found if found["fingerprints"] == _fingerprints(page, found) else None
+    same = found["fingerprints"] == _fingerprints(page, found)
+    return found if same and found["sweeps"] == sweeps(page, folder) else None
 
 
 def keep(path: Path, page: str, found: dict[str, Any]) -> None:
@@ -192,7 +202,13 @@ def main() -> None:
     record = replications.load()
     with workers(options.workers, options.scheduler) as executor:
         replicate_sweeps(options.sweep, options.seed, executor)
-        wanted = options.page or ([] if options.sweep else replications.stale(record, pages))
+        folder = recordings(options.seed)
+        readers = [
+            name
+            for name in every
+            if not {*options.sweep}.isdisjoint(replications.read_by(pages[name], folder))
+        ]
+        wanted = options.page + readers or replications.stale(record, pages)
         replicate_pages(wanted, record, executor)
     for complaint in replications.unexplained(record):
         print(complaint)

@@ -50,11 +50,14 @@ class Replication:
         conditions: under which it was run: an offset of the seeds and an instruction set each.
         modules: of the library, those that it loads.
         cells: those that assert something, by id.
+        sweeps: for a condition, the sweeps that were run with its seeds, too; under the others
+            the page read the recordings that come with the library.
     """
 
     conditions: list[str]
     modules: list[str]
     cells: dict[str, Cell]
+    sweeps: dict[str, list[str]] = field(default_factory=dict)
 
 
 Record = dict[str, Replication]  # by the file stem of the page
@@ -69,6 +72,7 @@ def load(path: Path = PATH) -> Record:
             entry["conditions"],
             entry["modules"],
             {name: Cell(**cell) for name, cell in entry["cells"].items()},
+            entry["sweeps"],
         )
         for page, entry in json.loads(path.read_text(encoding="utf-8")).items()
     }
@@ -85,6 +89,7 @@ def save(record: Record, path: Path = PATH) -> None:
 
     pages = {
         page: f'{{"conditions": {line(found.conditions)},\n"modules": {line(found.modules)},\n'
+        f'"sweeps": {line(found.sweeps)},\n'
         f'"cells": {{\n{lines({k: line(asdict(c)) for k, c in found.cells.items()})}\n}}}}'
         for page, found in sorted(record.items())
     }
@@ -120,10 +125,8 @@ def fingerprints(
     for module in sorted(modules):
         if not module.startswith(DRAWING):
             found.update(code(_source(module, root).read_text(encoding="utf-8")).encode())
-    texts = [c.source for c in notebook.cells if c.cell_type == "code"]
-    for recording in sorted((root / "lnlib" / "recordings").glob("*.json")):
-        if any(f'"{recording.stem}"' in text for text in texts):
-            found.update(json.dumps(json.loads(recording.read_bytes())["rows"]).encode())
+    for name in read_by(notebook, root / "lnlib" / "recordings"):
+        found.update(rows(root / "lnlib" / "recordings" / f"{name}.json"))
     prints = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -131,6 +134,18 @@ def fingerprints(
             if cell.id in wanted:
                 prints[cell.id] = found.hexdigest()[:16]
     return prints
+
+
+def read_by(notebook: nbformat.NotebookNode, folder: Path) -> list[str]:
+    """Return the recordings of a folder that a page names."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    return [name for name in names if any(f'"{name}"' in text for text in texts)]
+
+
+def rows(path: Path) -> bytes:
+    """Return what a recording holds, without when and where it was made."""
+    return json.dumps(json.loads(path.read_bytes())["rows"]).encode()
 
 
 def code(source: str) -> str:

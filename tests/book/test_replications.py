@@ -56,7 +56,7 @@ def test_a_page_is_observed_to_its_end_whatever_fails(tmp_path):
 
 def observed(**errors):
     effects = {"lead": [1.5, 0.25, 2], "rest": [0.0, 1.0, 2]}
-    return {"modules": [], "effects": effects, "errors": errors}
+    return {"modules": [], "effects": effects, "errors": errors, "sweeps": {}}
 
 
 def test_the_record_says_what_failed_where_and_keeps_remarks():
@@ -143,11 +143,24 @@ def test_a_page_with_other_code_is_stale():
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     path, found = tmp_path / "page" / "0 native.json", observed()
-    assert replicate.kept(path, text(PAGE)) is None
+    assert replicate.kept(path, text(PAGE), tmp_path) is None
     replicate.keep(path, text(PAGE), found)
-    assert replicate.kept(path, text(PAGE)) == found
+    assert replicate.kept(path, text(PAGE), tmp_path) == found
     other = page(PAGE.cells[1], cell("assert 1", "lead"), *PAGE.cells[3:])
-    assert replicate.kept(path, text(other)) is None
+    assert replicate.kept(path, text(other), tmp_path) is None
+
+
+def test_a_page_is_run_again_once_its_sweep_is_replicated(tmp_path):
+    path, reader = tmp_path / "page" / "9 native.json", text(pages_of())
+    replicate.keep(path, reader, observed())
+    (tmp_path / "other.json").write_text(json.dumps({"rows": [1]}))
+    assert replicate.kept(path, reader, tmp_path) is not None
+    (tmp_path / "runs.json").write_text(json.dumps({"rows": [1]}))
+    assert replicate.kept(path, reader, tmp_path) is None
+    replicate.keep(path, reader, observed() | {"sweeps": replicate.sweeps(reader, tmp_path)})
+    assert [*replicate.kept(path, reader, tmp_path)["sweeps"]] == ["runs"]
+    (tmp_path / "runs.json").write_text(json.dumps({"rows": [2]}))
+    assert replicate.kept(path, reader, tmp_path) is None
 
 
 def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
@@ -181,6 +194,7 @@ SHOWN = page(
 )
 SHOWN.cells[0].source = "*Run time:* up to 15\N{NO-BREAK SPACE}s."
 FARED = Cell("", {"9 avx2": "AssertionError"}, {"lead": (0.5, 0.125, 16)})
+ONE = {"lead": FARED}
 
 
 @pytest.mark.parametrize(
@@ -189,20 +203,36 @@ FARED = Cell("", {"9 avx2": "AssertionError"}, {"lead": (0.5, 0.125, 16)})
         ({}, PAGE, {}, "Settled by the sources"),
         ({}, SHOWN, {}, "Calculated · not yet repeated · the page runs up to 15\xa0s"),
         (
-            {"experiment": True},
+            {"experiment": "runs"},
             SHOWN,
-            {"page": Replication(["0 native", "9 avx2"], [], {"lead": FARED})},
+            {"page": Replication(["0 native", "9 avx2"], [], ONE)},
+            "Experiment · not yet repeated · the page runs up to 15\xa0s",
+        ),
+        (
+            {"experiment": "runs"},
+            SHOWN,
+            {
+                "page": Replication(
+                    ["0 native", "8 avx2"], [], {"lead": FARED}, {"8 avx2": ["runs"]}
+                )
+            },
+            "Experiment · held in 1 of 1 repetitions · the page runs up to 15\xa0s",
+        ),
+        (
+            {"experiment": "live"},
+            SHOWN,
+            {"page": Replication(["0 native", "9 avx2"], [], ONE)},
             "Experiment · held in 1 of 2 repetitions · the page runs up to 15\xa0s",
         ),
         (
-            {"experiment": True, "effect": {"name": "lead", "de": "Vorsprung", "en": "Lead"}},
+            {"experiment": "live", "effect": {"name": "lead", "de": "Vorsprung", "en": "Lead"}},
             SHOWN,
             {"page": Replication(["0 native"], [], {"lead": replace(FARED, failed={})})},
             "Experiment · held in 1 of 1 repetitions · Lead: 0.500 ± 0.125 (n = 16) · "
             "the page runs up to 15\xa0s",
         ),
     ],
-    ids=["cited", "new", "failed once", "effect"],
+    ids=["cited", "new", "recorded", "recorded again", "failed once", "effect"],
 )
 def test_the_ledger_says_what_a_verdict_rests_on(change, notebook, record, said):
     assert evidence(replace(CLAIM, **change), "en", notebook, record) == said
