@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, each on one thread")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead")
     options = parser.parse_args()
-    record = replications.load()
+    record = {name: found for name, found in replications.load().items() if name in every}
     with workers(options.workers, options.scheduler) as executor:
         replicate_sweeps(options.sweep, options.seed, executor)
         folder = recordings(options.seed)
