@@ -1,8 +1,8 @@
 """Experiments of the book: train fairly, compare in pairs, record heavy sweeps, read them back.
 
 `ensembles` trains many copies of a small net side by side, `pairs` compares what they reach,
-`sweeps` runs, resumes and records what takes too long for a page. The other modules hold the nets
-of one page each. Needs the extra `book`.
+`sweeps` runs, resumes and records what takes too long for a page, `workers` says where it is
+computed. The other modules hold the nets of one page each. Needs the extra `book`.
 """
 
 from lnlib.experiments.ensembles import Data, Ensemble, Outcome, digits, train

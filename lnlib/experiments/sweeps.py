@@ -89,7 +89,9 @@ def record(path: Path, rows: Iterable[Row]) -> None:
 
 
 def recorded(name: str) -> Recording:
-    """Return a sweep that travels with the package, or one in the folder `LNLIB_RECORDINGS`.
+    """Return a sweep that travels with the package.
+
+    One of the same name goes before it in the folder that the variable `LNLIB_RECORDINGS` names.
 
     Raises:
         FileNotFoundError: if there is none of this name.
