@@ -7,13 +7,16 @@ recordings that it reads. `python -m book.tools.replicate` writes it.
 
 import ast
 import hashlib
+import io
 import json
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 from book import BOOK, ROOT
 from book.tools.languages import FIRST
@@ -149,17 +152,23 @@ def rows(path: Path) -> bytes:
 
 
 def code(source: str) -> str:
-    r"""Return what a text runs: its syntax without comments and documentation.
+    r"""Return what a text runs: without comments, documentation and blank lines.
 
-    >>> code("def f():  # f\n    '''Return 1.'''\n    return 1") == code("def f(): return 1")
-    True
+    >>> code("def f():  # f\n    'Return 1.'\n\n    return 1")
+    'def f():\n    return 1'
     """
-    tree = parse(source)
-    for node in ast.walk(tree):
+    source = TransformerManager().transform_cell(source)
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _documents(body[0]):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+            first, last = body[0].lineno - 1, body[0].end_lineno
+            lines[first:last] = [""] * (last - first)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def stale(record: Record, pages: dict[str, nbformat.NotebookNode]) -> list[str]:
