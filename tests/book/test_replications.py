@@ -172,11 +172,12 @@ def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
         path.write_text("{}")
 
     monkeypatch.setattr(replicate, "run_sweep", run_sweep)
+    monkeypatch.setenv("LNLIB_SEED", "5")
     for _ in range(2):  # the second time it is there
         replicate.replicate_sweeps(["gan"], 10000, None)
     assert begun == [("gan", "10000")]
     assert (replicate.recordings(10000) / "gan.json").exists()
-    assert "LNLIB_SEED" not in replicate.os.environ
+    assert replicate.os.environ["LNLIB_SEED"] == "5"
 
 
 @pytest.mark.parametrize("option", ["--page", "--sweep"])
