@@ -85,7 +85,8 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     for effect in (cell.effects.get(claim.effect.get("name", "")) for cell in fared):
         if effect:
             mean, error, pairs = effect
-            parts.append(f"{claim.effect[language]}: {mean:.3f} ± {error:.3f} (n = {pairs})")
+            figures = f"{mean:.3f} ± {error:.3f}".replace(".", words["decimal"])
+            parts.append(f"{claim.effect[language]}: {figures} (n = {pairs})")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])

@@ -1,5 +1,6 @@
 """The record of replications: current, honest about failures, resumed where it stopped."""
 
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -245,3 +246,12 @@ def test_every_effect_of_a_claim_is_recorded():
         shown = [c["id"] for number, c in claim_cells(pages[claim.page]) if number == claim.id]
         effects = {name for c in shown for name in RECORD[claim.page].cells[c].effects}
         assert not claim.effect or claim.effect["name"] in effects, claim.id
+
+
+def test_german_figures_have_a_comma():
+    effect = {"name": "lead", "de": "Vorsprung", "en": "Lead"}
+    claim = replace(CLAIM, experiment="live", effect=effect)
+    german = copy.deepcopy(SHOWN)
+    german.cells[0].source = "*Laufzeit:* bis 15\N{NO-BREAK SPACE}s."
+    record = {"page": Replication(["0 native"], [], {"lead": replace(FARED, failed={})})}
+    assert "Vorsprung: 0,500 ± 0,125 (n = 16)" in evidence(claim, "de", german, record)
