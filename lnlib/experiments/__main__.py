@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from lnlib.experiments import (
+    batches,
     conditional,
     generative,
     recurrent,
@@ -22,7 +23,15 @@ from lnlib.randomness import VARIABLE, moved
 
 SWEEPS = {
     name: sweep
-    for page in (conditional, generative, recurrent, reinforcement, theory, transformer)
+    for page in (
+        batches,
+        conditional,
+        generative,
+        recurrent,
+        reinforcement,
+        theory,
+        transformer,
+    )
     for name, sweep in page.SWEEPS.items()
 }
 

@@ -13,6 +13,13 @@ from lnlib.experiments import Recording, recorded
 mpl.use("Agg")
 PAGES = first_edition()
 SWAPS = [  # page, the cells to run, a column of the runs, two arms
+    ("2a_batchgroesse", "vectors", "norm", ("LN", "BN")),
+    ("2a_batchgroesse", "vectors", "batch", (2, 64)),
+    ("2a_batchgroesse", "vectors examples", "norm", ("LN", "BN")),
+    ("2a_batchgroesse", "vectors images", "norm", ("LN", "BN")),
+    ("2a_batchgroesse", "vectors heap", "heap", (2, 4)),
+    ("2a_batchgroesse", "vectors heap-batch", "heap", (2, 16)),
+    ("2a_batchgroesse", "vectors gap", "batch", (4, 64)),
     ("4a_transformer", "live map chosen", "placement", ("post", "deepnorm")),
     ("4a_transformer", "live map chosen", "warmup", (0, 50)),
     ("4a_transformer", "live map chosen need", "depth", (2, 16)),
