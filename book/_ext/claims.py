@@ -127,7 +127,7 @@ class Ledger(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the nodes."""
-        paths = [*Path(self.env.srcdir).rglob("*.ipynb")]
+        paths = [*Path(self.env.doc2path(self.env.docname)).parent.glob("*.ipynb")]
         for path in (PATH, replications.PATH, *paths):
             self.env.note_dependency(str(path))
         self.pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
