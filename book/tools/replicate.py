@@ -135,8 +135,8 @@ def recordings(seed: int) -> Path:
     return FINISHED / f"recordings {seed}"
 
 
-def replicate_pages(names: list[str], record: Record, executor: Executor) -> None:
-    """Run pages under every condition, and save the record after each page."""
+def replicate_pages(names: list[str], executor: Executor) -> Record:
+    """Run pages under every condition; return the record with how they fared."""
     pages = replications.first_edition()
     tasks: dict[tuple[str, str], dict[str, str]] = {}
     seen: dict[tuple[str, str], dict[str, Any]] = {}
@@ -154,10 +154,12 @@ def replicate_pages(names: list[str], record: Record, executor: Executor) -> Non
             keep(_file(*key), tasks[key]["page"], found)
             seen[key] = found
             progress.update()
+    asserting = {name for name, page in pages.items() if replications.asserting(page)}
+    record = {name: found for name, found in replications.load().items() if name in asserting}
     for name in names:
         by_condition = {condition: seen[name, condition] for condition in CONDITIONS}
         record[name] = summary(pages[name], by_condition, record.get(name))
-    replications.save(record)
+    return record
 
 
 def kept(path: Path, page: str, folder: Path) -> dict[str, Any] | None:
@@ -199,7 +201,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, each on one thread")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead")
     options = parser.parse_args()
-    record = {name: found for name, found in replications.load().items() if name in every}
     with workers(options.workers, options.scheduler) as executor:
         replicate_sweeps(options.sweep, options.seed, executor)
         folder = recordings(options.seed)
@@ -208,8 +209,9 @@ def main() -> None:
             for name in every
             if not {*options.sweep}.isdisjoint(replications.read_by(pages[name], folder))
         ]
-        wanted = options.page + readers or replications.stale(record, pages)
-        replicate_pages(wanted, record, executor)
+        wanted = options.page + readers or replications.stale(replications.load(), pages)
+        record = replicate_pages(wanted, executor)
+    replications.save(record)
     for complaint in replications.unexplained(record):
         print(complaint)
 
