@@ -133,8 +133,8 @@ describe("code", () => {
         const boxes = await page.locator(selector, { visible: true }).all();
         const wide = await Promise.all(boxes.map((box) => box.evaluate((e) => e.scrollWidth > e.clientWidth + 40)));
         const box = boxes[wide.indexOf(true)];
-        await box.evaluate((element) => element.scrollIntoView({ block: "center" }));
         const row = selector.endsWith("pre") ? box : box.locator("tbody tr").nth(1);
+        await row.evaluate((element) => element.scrollIntoView({ block: "center" }));
         const { y } = await row.boundingBox();
         const { x, width } = await box.boundingBox();
         const edge = async () => {
