@@ -6,7 +6,6 @@ import { PAGES, PATIENCE, start } from "./site.mjs";
 
 const CATEGORIES = ["accessibility", "best-practices", "seo"];
 const NO_WAITING = { pauseAfterFcpMs: 0, pauseAfterLoadMs: 0, networkQuietThresholdMs: 0, cpuQuietThresholdMs: 0 };
-const NO_TIMING = { throttlingMethod: "provided", disableStorageReset: true }; // nothing here measures the loading
 const PORT = 9222 + (process.pid % 1000);
 
 const site = start(`--remote-debugging-port=${PORT}`);
@@ -22,7 +21,6 @@ describe("Lighthouse, on a phone", () => {
         maxWaitForFcp: PATIENCE,
         maxWaitForLoad: PATIENCE,
         ...NO_WAITING,
-        ...NO_TIMING,
       });
       assert.equal(lhr.runtimeError, undefined);
       const failed = Object.values(lhr.audits).filter(({ score }) => score !== null && score < 1).map(({ id }) => id);
