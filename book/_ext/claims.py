@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 from book.tools import replications
-from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, claim_cells, load
+from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, cells_showing, load
 from book.tools.languages import LANGUAGES
 from book.tools.reading import run_time
 from book.tools.replications import Record, Replication
@@ -70,7 +70,7 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
         record: how the cells of the book have fared.
     """
     words = LANGUAGES[language]["claims"]
-    cells = [cell["id"] for number, cell in claim_cells(page) if number == claim.id]
+    cells = [cell["id"] for cell in cells_showing(claim, page)]
     if not cells:
         return str(words["sources"])
     parts = [words["experiment" if claim.experiment else "calculation"]]
@@ -110,7 +110,7 @@ def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -
     opening, closing = words["quotes"]
     sources = f" {{cite:p}}`{','.join(claim.references)}`" if claim.references else ""
     ways = f"{{ref}}`{words['page']} <quote-{claim.id.lower()}>`"
-    if any(number == claim.id for number, _ in claim_cells(page)):
+    if cells_showing(claim, page):
         ways += f" · {{ref}}`{words['cell']} <claim-{claim.id.lower()}>`"
     return [
         f"**{claim.id}** {opening}{claim.claim[language]}{closing} "

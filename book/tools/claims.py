@@ -110,6 +110,11 @@ def quotations(text: str) -> Iterator[tuple[str, str, str]]:
         yield from QUOTATION.findall(one_line(re.sub(r"^> ?", "", block, flags=re.MULTILINE)))
 
 
+def cells_showing(claim: Claim, notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the cells of a page that are tagged with a claim."""
+    return [cell for number, cell in claim_cells(notebook) if number == claim.id]
+
+
 def claim_cells(notebook: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the id of each claim that a cell is tagged with, and the cell."""
     for cell in notebook["cells"]:

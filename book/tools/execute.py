@@ -7,8 +7,10 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -19,22 +21,31 @@ from book.tools.notebooks import clean, pages, read, write
 from book.tools.reading import with_run_time
 
 
-def execute(notebook: nbformat.NotebookNode) -> None:
-    """Run a notebook top to bottom in an empty folder, on one thread of the CPU, without bars."""
-    environment = {
+def execute(
+    notebook: nbformat.NotebookNode, environment: Mapping[str, str] | None = None, **options: Any
+) -> None:
+    """Run a notebook top to bottom in an empty folder, on one thread of the CPU, without bars.
+
+    Args:
+        notebook: gets the outputs.
+        environment: variables that its kernel sees beside those of this process.
+        options: of the `NotebookClient`, such as `allow_errors` or another `timeout`.
+    """
+    variables = {
         **os.environ, "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
+        **(environment or {}),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             notebook,
             kernel_name="python3",
             extra_arguments=["--log-level=ERROR"],
-            timeout=600,
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": folder}},
+            **{"timeout": 600, **options},
         )
-        client.execute(env=environment)
+        client.execute(env=variables)
 
 
 def refresh(path: Path) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator
 
 import nbformat
 
-from book.tools.claims import Claim, claim_cells, quotations
+from book.tools.claims import Claim, cells_showing, claim_cells, quotations
 from book.tools.languages import LANGUAGES
 from book.tools.notebooks import parse
 from book.tools.reading import citations, markdown, one_line
@@ -75,7 +75,7 @@ def showing(claim: Claim, pages: Pages) -> Iterator[str]:
         yield f"there is no page {claim.page}"
         return
     page = pages[claim.page]
-    cells = [cell for number, cell in claim_cells(page) if number == claim.id]
+    cells = cells_showing(claim, page)
     for cell in cells:
         if cell["cell_type"] != "code" or not asserts(cell["source"]):
             yield f"the cell {cell['id']} asserts nothing"

@@ -66,10 +66,15 @@ def installation(notebook: nbformat.NotebookNode) -> str:
     return source[: source.index("\n", source.index("%pip"))]
 
 
+def plain(source: str) -> str:
+    """Return the text of a code cell with its magics as calls."""
+    return str(TransformerManager().transform_cell(source))
+
+
 def parse(source: str) -> ast.Module:
     """Return the syntax tree of a code cell, its magics as calls.
 
     >>> ast.unparse(parse("%pip install lnlib"))
     "get_ipython().run_line_magic('pip', 'install lnlib')"
     """
-    return ast.parse(TransformerManager().transform_cell(source))
+    return ast.parse(plain(source))

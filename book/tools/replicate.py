@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import os
-import tempfile
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,11 @@ from typing import Any
 from unittest.mock import patch
 
 import nbformat
-from nbclient import NotebookClient
 from tqdm import tqdm
 
 from book import ROOT
 from book.tools import replications
+from book.tools.execute import execute
 from book.tools.notebooks import text
 from book.tools.replications import Cell, Record, Replication
 from lnlib.experiments.__main__ import SWEEPS, run_sweep
@@ -56,24 +55,12 @@ def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
         The errors by cell id, the library's modules that were loaded, and the comparisons.
     """
     seed, instructions = condition.split()
-    environment = {
-        **os.environ, "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
-        VARIABLE: seed, "LNLIB_RECORDINGS": recordings,
-    }  # fmt: skip
+    environment = {VARIABLE: seed, "LNLIB_RECORDINGS": recordings}
     if instructions != "native":
         environment["ATEN_CPU_CAPABILITY"] = instructions
     notebook = nbformat.reads(page, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(AT_THE_END))
-    with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            notebook,
-            kernel_name="python3",
-            extra_arguments=["--log-level=ERROR"],
-            timeout=None,
-            allow_errors=True,
-            resources={"metadata": {"path": folder}},
-        )
-        client.execute(env=environment)
+    execute(notebook, environment, timeout=None, allow_errors=True)
     seen = json.loads(notebook.cells[-1].outputs[0].text)
     return {**seen, "errors": errors(notebook), "sweeps": sweeps(page, Path(recordings))}
 
@@ -135,9 +122,10 @@ def recordings(seed: int) -> Path:
     return FINISHED / f"recordings {seed}"
 
 
-def replicate_pages(names: list[str], executor: Executor) -> Record:
-    """Run pages under every condition; return the record with how they fared."""
-    pages = replications.first_edition()
+def replicate_pages(
+    names: list[str], pages: dict[str, nbformat.NotebookNode], executor: Executor
+) -> Record:
+    """Run pages under every condition; return the record of all pages with how these fared."""
     tasks: dict[tuple[str, str], dict[str, str]] = {}
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
@@ -154,8 +142,7 @@ def replicate_pages(names: list[str], executor: Executor) -> Record:
             keep(_file(*key), tasks[key]["page"], found)
             seen[key] = found
             progress.update()
-    asserting = {name for name, page in pages.items() if replications.asserting(page)}
-    record = {name: found for name, found in replications.load().items() if name in asserting}
+    record = {name: found for name, found in replications.load().items() if name in pages}
     for name in names:
         by_condition = {condition: seen[name, condition] for condition in CONDITIONS}
         record[name] = summary(pages[name], by_condition, record.get(name))
@@ -193,9 +180,8 @@ def main() -> None:
         prog="python -m book.tools.replicate",
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    pages = replications.first_edition()
-    every = [name for name in pages if replications.asserting(pages[name])]
-    parser.add_argument("--page", action="append", choices=every, metavar="PAGE", default=[])
+    pages = {k: p for k, p in replications.first_edition().items() if replications.asserting(p)}
+    parser.add_argument("--page", action="append", choices=pages, metavar="PAGE", default=[])
     parser.add_argument("--sweep", action="append", choices=SWEEPS, metavar="SWEEP", default=[])
     parser.add_argument("--seed", type=int, default=10000, help="the offset of the sweeps' seeds")
     parser.add_argument("--workers", type=int, default=2, help="processes, each on one thread")
@@ -206,11 +192,11 @@ def main() -> None:
         folder = recordings(options.seed)
         readers = [
             name
-            for name in every
+            for name in pages
             if not {*options.sweep}.isdisjoint(replications.read_by(pages[name], folder))
         ]
         wanted = options.page + readers or replications.stale(replications.load(), pages)
-        record = replicate_pages(wanted, executor)
+        record = replicate_pages(wanted, pages, executor)
     replications.save(record)
     for complaint in replications.unexplained(record):
         print(complaint)

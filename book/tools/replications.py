@@ -12,16 +12,16 @@ import json
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 
 from book import BOOK, ROOT
 from book.tools.languages import FIRST
 from book.tools.ledger import asserts
-from book.tools.notebooks import installation, parse, read
+from book.tools.notebooks import installation, parse, plain, read
 
 PATH = BOOK / "replications.json"
 DRAWING = ("lnlib.pages", "lnlib.provenance")  # changes no figure that a cell asserts
@@ -124,16 +124,16 @@ def fingerprints(
         modules: of the library, those that the page loads.
         root: the folder of `lnlib`.
     """
-    found, wanted = hashlib.sha256(), {*asserting(notebook)}
+    found, wanted, set_up = hashlib.sha256(), {*asserting(notebook)}, installation(notebook)
     for module in sorted(modules):
-        if not module.startswith(DRAWING):
-            found.update(code(_source(module, root).read_text(encoding="utf-8")).encode())
+        if not module.startswith(DRAWING) and (path := _source(module, root)).exists():
+            found.update(code(path.read_text(encoding="utf-8")).encode())
     for name in read_by(notebook, root / "lnlib" / "recordings"):
         found.update(rows(root / "lnlib" / "recordings" / f"{name}.json"))
     prints = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            found.update(code(cell.source.removeprefix(installation(notebook))).encode())
+            found.update(code(cell.source.removeprefix(set_up)).encode())
             if cell.id in wanted:
                 prints[cell.id] = found.hexdigest()[:16]
     return prints
@@ -151,13 +151,14 @@ def rows(path: Path) -> bytes:
     return json.dumps(json.loads(path.read_bytes())["rows"]).encode()
 
 
+@cache
 def code(source: str) -> str:
     r"""Return what a text runs: without comments, documentation and blank lines.
 
     >>> code("def f():  # f\n    'Return 1.'\n\n    return 1")
     'def f():\n    return 1'
     """
-    source = TransformerManager().transform_cell(source)
+    source = plain(source)
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -176,8 +177,7 @@ def stale(record: Record, pages: dict[str, nbformat.NotebookNode]) -> list[str]:
     return [
         page
         for page, notebook in pages.items()
-        if asserting(notebook)
-        and (page not in record or _recorded(record[page]) != _now(record[page], notebook))
+        if asserting(notebook) and (page not in record or _differs(record[page], notebook))
     ]
 
 
@@ -194,12 +194,9 @@ def first_edition() -> dict[str, nbformat.NotebookNode]:
     return {path.stem: read(path) for path in sorted((BOOK / FIRST).glob("*.ipynb"))}
 
 
-def _recorded(replication: Replication) -> dict[str, str]:
-    return {name: cell.fingerprint for name, cell in replication.cells.items()}
-
-
-def _now(replication: Replication, notebook: nbformat.NotebookNode) -> dict[str, str]:
-    return fingerprints(notebook, (m for m in replication.modules if _source(m, ROOT).exists()))
+def _differs(replication: Replication, notebook: nbformat.NotebookNode) -> bool:
+    recorded = {name: cell.fingerprint for name, cell in replication.cells.items()}
+    return recorded != fingerprints(notebook, replication.modules)
 
 
 def _source(module: str, root: Path) -> Path:

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from book._ext.claims import evidence
 from book.tools import replicate, replications
-from book.tools.claims import Claim, claim_cells, load
+from book.tools.claims import Claim, cells_showing, load
 from book.tools.notebooks import text
 from book.tools.replications import Cell, Replication
 
@@ -243,7 +243,7 @@ def test_the_ledger_says_what_a_verdict_rests_on(change, notebook, record, said)
 def test_every_effect_of_a_claim_is_recorded():
     pages = replications.first_edition()
     for claim in load():
-        shown = [c["id"] for number, c in claim_cells(pages[claim.page]) if number == claim.id]
+        shown = [c["id"] for c in cells_showing(claim, pages[claim.page])]
         effects = {name for c in shown for name in RECORD[claim.page].cells[c].effects}
         assert not claim.effect or claim.effect["name"] in effects, claim.id
 
