@@ -12,11 +12,11 @@ from lnlib.experiments import (
     batches,
     conditional,
     generative,
+    language,
     recurrent,
     reinforcement,
     sweeps,
     theory,
-    transformer,
 )
 from lnlib.experiments.workers import workers
 from lnlib.randomness import VARIABLE, moved
@@ -27,10 +27,10 @@ SWEEPS = {
         batches,
         conditional,
         generative,
+        language,
         recurrent,
         reinforcement,
         theory,
-        transformer,
     )
     for name, sweep in page.SWEEPS.items()
 }

@@ -1,39 +1,31 @@
 """A small language model over bytes, with the norm of one's choice at the place of one's choice.
 
-Written to be read: attention, MLP, block, model, training. The text is the source code of
-Python's standard library, which is there wherever Python is.
+Written to be read: attention, MLP, block, model. `lnlib.experiments.language` trains it.
 """
 
-import math
-import sysconfig
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import cache
-from itertools import product
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from lnlib.experiments.ensembles import batch_generator
-from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
-from lnlib.randomness import moved
-from lnlib.variants import DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
+from lnlib.variants import DynamicErf, DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
 
-Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm", "zero"]
+Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm"]
+Start = Literal["plain", "1/√(2L)", "zero", "λ = 0.1", "λ = 1e-5"]
 BYTES = 128  # ASCII
 CONTEXT = 64
 
-
 NORMS: dict[str, MakeNorm] = {
     "LN": nn.LayerNorm,
-    "RMS": lambda width: nn.RMSNorm(width, eps=1e-5),
+    "RMS": partial(nn.RMSNorm, eps=1e-5),
     "DyT": DynamicTanh,
+    "DyT, α = 1": partial(DynamicTanh, alpha=1.0),
+    "Derf": DynamicErf,
     "none": nn.Identity,
 }
 
@@ -81,7 +73,6 @@ class Residual(nn.Module):
     sandwich   x + N'(f(N(x)))       CogView
     peri       x + N'(f(N(x)))       Gemma 2; here the embedding, too
     deepnorm   N(α x + f(x))         DeepNet, α = (2 · depth)^¼
-    zero       x + f(x)              Fixup: no norm, f is 0 at first
     ========== ===================== ===========================
     """
 
@@ -90,7 +81,7 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         inner = placement in ("pre", "sandwich", "peri")
-        outer = placement not in ("pre", "zero")
+        outer = placement != "pre"
         self.branch, self.placement = branch, placement
         self.norm_in = norm(width) if inner else nn.Identity()
         self.norm_out = norm(width) if outer else nn.Identity()
@@ -145,16 +136,13 @@ class LanguageModel(nn.Module):
             for _ in range(depth)
             for branch in (Attention(width, heads, qk_norm), MLP(width))
         )
-        final = placement not in ("post", "deepnorm", "zero")
+        final = placement not in ("post", "deepnorm")
         self.norm_out = norm(width) if final else nn.Identity()
         self.scores = nn.Linear(width, BYTES, bias=False)
         self._initialize(depth, width, placement)
 
     def _initialize(self, depth: int, width: int, placement: Placement) -> None:
-        """Xavier's start; DeepNorm shrinks v, the outputs and the MLP by β = (8 · depth)^-¼.
-
-        "zero" starts the outputs of the branches at zero.
-        """
+        """Xavier's start; DeepNorm shrinks v, the outputs and the MLP by β = (8 · depth)^-¼."""
         for embedding in (self.bytes, self.positions):
             nn.init.normal_(embedding.weight, std=0.5**0.5)
         for name, layer in self.named_modules():
@@ -165,8 +153,6 @@ class LanguageModel(nn.Module):
                 if placement == "deepnorm" and name != "scores":
                     shrunk = layer.weight[2 * width :] if name.endswith("qkv") else layer.weight
                     shrunk.data *= deepnorm_constants(depth)[1]
-                if placement == "zero" and name.endswith("out"):
-                    nn.init.zeros_(layer.weight)
 
     def stream(self, text: Tensor) -> Iterator[Tensor]:
         """Yield the residual stream at the start and after every branch."""
@@ -195,6 +181,39 @@ class LanguageModel(nn.Module):
             drawn = torch.multinomial(scores.softmax(-1), 1, generator=generator)
             text = torch.cat([text, drawn], 1)
         return bytes(text[0].tolist()).decode()
+
+
+def begin(model: LanguageModel, start: Start) -> None:
+    """Let the branches of a new model begin as said.
+
+    Args:
+        model: changed in place.
+        start: "plain" leaves Xavier's start. "1/√(2L)", as GPT-2 has it for L blocks, and "zero"
+            scale the weights that write to the stream, once. "λ = …" scales every branch by a
+            learned `LayerScale`.
+
+    Raises:
+        ValueError: if the start is unknown.
+
+    Example:
+        >>> model = LanguageModel(2)
+        >>> begin(model, "zero")
+        >>> first, *_, last = model.stream(torch.zeros(3, 5, dtype=torch.long))
+        >>> torch.equal(first, last)
+        True
+
+    Source: Radford et al. (2019), GPT-2; Touvron et al. (2021), https://arxiv.org/abs/2103.17239.
+    """
+    if start not in get_args(Start):
+        raise ValueError(f"start: expected one of {get_args(Start)}, got {start!r}")
+    blocks: Any = model.blocks
+    for block in blocks if start != "plain" else ():
+        width = block.branch.out.out_features
+        if start.startswith("λ"):
+            initial = float(start.split()[-1])
+            block.branch = nn.Sequential(block.branch, LayerScale(width, initial))
+        else:
+            block.branch.out.weight.data *= 0 if start == "zero" else len(blocks) ** -0.5
 
 
 class _ShiftedRMSNorm(nn.RMSNorm):
@@ -237,167 +256,3 @@ def to_rms_norm(model: LanguageModel) -> LanguageModel:
         block.norm_in = _ShiftedRMSNorm(block.norm_in)
     found.norm_out = _ShiftedRMSNorm(found.norm_out)
     return found
-
-
-@dataclass(frozen=True)
-class Text:
-    """Bytes of dtype int64, in three parts that share no file."""
-
-    training: Tensor
-    validation: Tensor
-    test: Tensor
-
-
-@cache
-def source_code() -> Text:
-    """Return the ASCII files at the top of Python's standard library, eight to one to one.
-
-    Example:
-        >>> len(source_code().training) > 1_000_000
-        True
-    """
-    folder = Path(sysconfig.get_paths()["stdlib"])
-    contents = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
-    texts = [text for text in contents if text.isascii()]
-    parts: tuple[list[bytes], ...] = ([], [], [])
-    for i, text in enumerate(texts):
-        parts[max(0, i % 10 - 7)].append(text)
-    joined = (bytearray(b"".join(part)) for part in parts)
-    return Text(*(torch.frombuffer(part, dtype=torch.uint8).long() for part in joined))
-
-
-def windows(text: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return random pieces of the text, of shape (count, 65): the context and the byte after."""
-    starts = torch.randint(len(text) - CONTEXT, (count, 1), generator=generator)
-    return text[starts + torch.arange(CONTEXT + 1)]
-
-
-def fit(
-    model: LanguageModel,
-    *,
-    learning_rate: float,
-    steps: int = 200,
-    warmup: int = 0,
-    batch_size: int = 16,
-    seed: int = 0,
-    description: str = "",
-) -> list[float]:
-    """Train with Adam, without clipping; return the training loss of every step.
-
-    Training ends early once the loss is not a number.
-
-    Args:
-        model: changed in place.
-        learning_rate: reached after the warm-up, then constant.
-        steps: batches.
-        warmup: steps over which the learning rate rises linearly from zero.
-        batch_size: windows in a batch.
-        seed: of the batches.
-        description: shown beside the progress bar; none without.
-    """
-    generator = batch_generator(seed)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True
-    )
-    losses: list[float] = []
-    for step in tqdm(range(steps), description, leave=False) if description else range(steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / (warmup + 1))
-        loss = model.loss(windows(source_code().training, batch_size, generator))
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return losses
-
-
-@torch.no_grad()
-def evaluate(model: LanguageModel, text: Tensor, count: int = 256) -> float | None:
-    """Return the loss on the same random windows every time; None if it is not a number."""
-    loss = model.loss(windows(text, count, torch.Generator().manual_seed(moved()))).item()
-    return loss if math.isfinite(loss) else None
-
-
-def run(
-    *,
-    norm: str,
-    placement: Placement,
-    depth: int,
-    warmup: int,
-    learning_rate: float,
-    seed: int,
-    qk_norm: bool = False,
-) -> dict[str, Any]:
-    """Train one model from scratch and return its losses on validation and test data."""
-    torch.manual_seed(moved(seed))
-    model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk_norm)
-    fit(model, learning_rate=learning_rate, warmup=warmup, seed=seed)
-    return _losses(model)
-
-
-def _losses(model: LanguageModel) -> dict[str, Any]:
-    text = source_code()
-    losses = evaluate(model, text.validation), evaluate(model, text.test)
-    return {k: v and round(v, 4) for k, v in zip(("validation", "test"), losses, strict=True)}
-
-
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
-DEEP_STARTS = ("plain", "1/√(2L)", "λ = 0.1", "λ = 1e-5", "zero")
-
-
-def run_deep(
-    *, start: str, learning_rate: float, seed: int, depth: int = 24, steps: int = 200
-) -> dict[str, Any]:
-    """Train one deep Pre-LN model whose branches start as said; return its losses.
-
-    Args:
-        start: one of `DEEP_STARTS`. "λ = …" scales every branch by a `LayerScale`; "1/√(2L)" and
-            "zero" scale the weights that write to the stream, once, before the training.
-        learning_rate: its peak.
-        seed: of weights and batches.
-        depth: L, blocks.
-        steps: how many.
-
-    Raises:
-        ValueError: if the start is unknown.
-    """
-    if start not in DEEP_STARTS:
-        raise ValueError(f"start: expected one of {DEEP_STARTS}, got {start!r}")
-    torch.manual_seed(moved(seed))
-    model = LanguageModel(depth)
-    for block in model.blocks:
-        branch: Any = block.branch
-        if start.startswith("λ"):
-            initial = float(start.split()[-1])
-            block.branch = nn.Sequential(branch, LayerScale(branch.out.out_features, initial))
-        elif start != "plain":
-            branch.out.weight.data *= 0 if start == "zero" else (2 * depth) ** -0.5
-    fit(model, learning_rate=learning_rate, seed=seed, steps=steps)
-    return _losses(model)
-
-
-def deep_points(seeds: int = 5) -> list[dict[str, Any]]:
-    """Return the arguments of all runs of `run_deep` that the book shows."""
-    arms = product(DEEP_STARTS, RATES, range(seeds))
-    return [dict(zip(("start", "learning_rate", "seed"), arm, strict=True)) for arm in arms]
-
-
-def points(seeds: int = 5) -> list[dict[str, Any]]:
-    """Return the arguments of all runs that the book shows."""
-    with_norm = [("LN", placement) for placement in get_args(Placement) if placement != "zero"]
-    without = [("none", "pre"), ("none", "zero")]
-    placements = [(n, p, 8, w, False) for (n, p), w in product(with_norm + without, (0, 50))]
-    deep = [("LN", "post"), ("LN", "pre"), ("none", "zero")]
-    depths = [(n, p, d, 0, False) for n, p in deep for d in (2, 16)]
-    kinds = [(n, "pre", 8, 0, False) for n in ("RMS", "DyT")] + [("LN", "pre", 8, 0, True)]
-    names = ("norm", "placement", "depth", "warmup", "qk_norm", "learning_rate", "seed")
-    return [
-        dict(zip(names, (*arm, rate, seed), strict=True))
-        for arm in (*placements, *depths, *kinds)
-        for rate in RATES
-        for seed in range(seeds)
-    ]
-
-
-SWEEPS: dict[str, Sweep] = {"deep": (run_deep, deep_points), "transformer": (run, points)}

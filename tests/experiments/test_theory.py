@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lnlib.experiments import Ensemble, digits, theory, transformer
+from lnlib.experiments import Ensemble, digits, theory
 from lnlib.randomness import moved
 
 LAYERS = {
@@ -95,14 +95,3 @@ def test_theory_run_says_which_losses_are_finite():
     assert len(found["every"]) == len(found["losses"]) == len(theory.RATES)
     assert None in found["losses"][-1]
     assert None not in found["every"][-1]
-
-
-@pytest.mark.parametrize("start", transformer.DEEP_STARTS)
-def test_deep_start_trains(start):
-    found = transformer.run_deep(start=start, learning_rate=0.001, seed=0, depth=2, steps=2)
-    assert 3 < found["test"] < 6
-
-
-def test_deep_start_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match=r"start: expected one of .* got '0.1'"):
-        transformer.run_deep(start="0.1", learning_rate=0.001, seed=0)

@@ -1,6 +1,5 @@
 """The transformer of the experiments: what its pages rely on, against independent formulas."""
 
-import math
 from typing import get_args
 
 import pytest
@@ -8,10 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lnlib.experiments import (
-    transformer,
+from lnlib.experiments import transformer
+from lnlib.experiments.transformer import (
+    NORMS,
+    LanguageModel,
+    Placement,
+    Residual,
+    Start,
+    begin,
 )
-from lnlib.experiments.transformer import NORMS, LanguageModel, Placement, Residual
 
 FORMULAS = {
     "post": lambda x, f, n: n(x + f(x)),
@@ -20,7 +24,6 @@ FORMULAS = {
     "sandwich": lambda x, f, n: x + n(f(n(x))),
     "peri": lambda x, f, n: x + n(f(n(x))),
     "deepnorm": lambda x, f, n: n(2.0 * x + f(x)),  # (2 · 8)^¼
-    "zero": lambda x, f, n: x + f(x),
 }
 
 
@@ -32,7 +35,7 @@ def test_residual_is_its_formula(placement):
     torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
 
 
-def test_placements_are_seven_different_functions():
+def test_placements_are_six_different_functions():
     x, branch = torch.randn(5, 6), nn.Linear(6, 6)
     outputs = [f(x, branch, lambda v: F.layer_norm(v, (6,))) for f in FORMULAS.values()]
     same = sum(torch.equal(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
@@ -70,10 +73,24 @@ def test_deepnorm_shrinks_what_its_paper_shrinks():
     assert k / q == pytest.approx(1, rel=0.15)
 
 
-def test_zero_starts_as_if_there_were_no_blocks():
-    model, text = LanguageModel(3, NORMS["none"], "zero"), torch.randint(128, (2, 9))
-    first, *_, last = model.stream(text)
-    assert torch.equal(first, last)
+@pytest.mark.parametrize("norm", ["LN", "none"])
+@pytest.mark.parametrize("start", get_args(Start))
+def test_start_scales_what_a_branch_writes(start, norm):
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(LanguageModel(3, NORMS[norm]))
+    plain, model = models
+    begin(model, start)
+    x = torch.randn(4, 7, 32)
+    scale = {"plain": 1, "1/√(2L)": 6**-0.5, "zero": 0, "λ = 0.1": 0.1, "λ = 1e-5": 1e-5}[start]
+    for before, after in zip(plain.blocks, model.blocks, strict=True):
+        torch.testing.assert_close(after(x) - x, scale * (before(x) - x), rtol=1e-4, atol=1e-6)
+
+
+def test_start_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match=r"start: expected one of .* got '0.1'"):
+        begin(LanguageModel(2), "0.1")
 
 
 def test_conversion_to_rms_norm_is_exact():
@@ -93,36 +110,3 @@ def test_conversion_to_rms_norm_is_exact():
 def test_conversion_refuses_what_would_not_be_exact(model):
     with pytest.raises(ValueError, match="model: expected layer norms at placement 'pre'"):
         transformer.to_rms_norm(model)
-
-
-def test_training_repeats_under_a_seed_and_stops_when_it_diverges():
-    losses = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        losses.append(transformer.fit(LanguageModel(1), learning_rate=0.01, steps=3, seed=1))
-    assert losses[0] == losses[1]
-    torch.manual_seed(0)
-    broken = LanguageModel(1)
-    broken.scores.weight.data.fill_(math.inf)
-    assert len(transformer.fit(broken, learning_rate=0.01, steps=3)) == 1
-    assert transformer.evaluate(broken, transformer.source_code().test, 2) is None
-
-
-def test_warm_up_starts_small():
-    """The first step of Adam moves every weight by the learning rate."""
-    moved = []
-    for warmup in (0, 9):
-        torch.manual_seed(0)
-        model = LanguageModel(1)
-        before = model.scores.weight.detach().clone()
-        transformer.fit(model, learning_rate=0.01, steps=1, warmup=warmup)
-        moved.append((model.scores.weight - before).abs().max().item())
-    assert moved[1] == pytest.approx(moved[0] / 10, rel=0.01)
-
-
-def test_text_parts_share_no_file():
-    text = transformer.source_code()
-    assert all(part.max() < 128 for part in (text.training, text.validation, text.test))
-    training = bytes(text.training.tolist())
-    for part in (text.validation, text.test):
-        assert bytes(part[:2000].tolist()) not in training

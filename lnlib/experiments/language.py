@@ -1,0 +1,213 @@
+"""Train the small language model, once or in a sweep, on a text that comes with the package."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lnlib.experiments.ensembles import batch_generator
+from lnlib.experiments.sweeps import Row, Sweep
+from lnlib.experiments.transformer import (
+    CONTEXT,
+    NORMS,
+    LanguageModel,
+    Placement,
+    Start,
+    begin,
+)
+from lnlib.randomness import moved
+
+
+@dataclass(frozen=True)
+class Text:
+    """Bytes of dtype int64, in three parts that share no file."""
+
+    training: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@cache
+def source_code() -> Text:
+    """Return the source code of this project as it once was, in ASCII, eight parts to one to one.
+
+    It was copied once and stays as it is, whatever becomes of the code, so that recordings can be
+    repeated. Every tenth file is for validation, every tenth for the test.
+
+    Example:
+        >>> len(source_code().training)
+        434034
+    """
+    texts = (files("lnlib.experiments") / "text.txt").read_bytes().split(b"\f")
+    parts: tuple[list[bytes], ...] = ([], [], [])
+    for i, text in enumerate(texts):
+        parts[max(0, i % 10 - 7)].append(text)
+    joined = (bytearray(b"".join(part)) for part in parts)
+    return Text(*(torch.frombuffer(part, dtype=torch.uint8).long() for part in joined))
+
+
+def windows(text: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return random pieces of the text, of shape (count, 65): the context and the byte after."""
+    starts = torch.randint(len(text) - CONTEXT, (count, 1), generator=generator)
+    return text[starts + torch.arange(CONTEXT + 1)]
+
+
+def fit(
+    model: LanguageModel,
+    *,
+    learning_rate: float,
+    branch_rate: float = 1.0,
+    steps: int = 200,
+    warmup: int = 0,
+    batch_size: int = 16,
+    seed: int = 0,
+    description: str = "",
+) -> list[float]:
+    """Train with Adam, without clipping; return the training loss of every step.
+
+    Training ends early once the loss is not a number.
+
+    Args:
+        model: changed in place.
+        learning_rate: reached after the warm-up, then constant.
+        branch_rate: the learning rate of the branches' weights, in parts of the other one.
+        steps: batches.
+        warmup: steps over which the learning rate rises linearly from zero.
+        batch_size: windows in a batch.
+        seed: of the batches.
+        description: shown beside the progress bar; none without.
+    """
+    generator = batch_generator(seed)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in model.named_parameters() if (".branch." in name) == inside]}
+        | {"part": branch_rate if inside else 1.0}
+        for inside in (False, True)
+    ]
+    optimizer = torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.99), fused=True)
+    losses: list[float] = []
+    for step in tqdm(range(steps), description, leave=False) if description else range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["part"] * learning_rate * min(1.0, (step + 1) / (warmup + 1))
+        loss = model.loss(windows(source_code().training, batch_size, generator))
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, text: Tensor, count: int = 256) -> float | None:
+    """Return the loss on the same random windows every time; None if it is not a number."""
+    model.eval()
+    loss = model.loss(windows(text, count, torch.Generator().manual_seed(moved()))).item()
+    model.train()
+    return loss if math.isfinite(loss) else None
+
+
+def run(
+    *,
+    learning_rate: float,
+    seed: int,
+    norm: str = "LN",
+    placement: Placement = "pre",
+    depth: int = 8,
+    start: Start = "plain",
+    warmup: int = 0,
+    qk_norm: bool = False,
+    branch_rate: float = 1.0,
+    steps: int = 200,
+) -> Row:
+    """Train one model from scratch and return its losses, in nats per byte.
+
+    Args:
+        learning_rate: reached after the warm-up, then constant.
+        seed: of weights and batches; at the same depth all arms share them.
+        norm: a name in `NORMS`.
+        placement: see `Residual`.
+        depth: L, blocks.
+        start: see `begin`.
+        warmup: steps over which the learning rate rises.
+        qk_norm: whether queries and keys have a norm.
+        branch_rate: the learning rate of the branches' weights, in parts of the other one.
+        steps: batches.
+
+    Returns:
+        "validation" and "test"; None where the loss is not a number.
+    """
+    torch.manual_seed(moved(seed))
+    model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk_norm)
+    begin(model, start)
+    fit(
+        model,
+        learning_rate=learning_rate,
+        branch_rate=branch_rate,
+        steps=steps,
+        warmup=warmup,
+        seed=seed,
+    )
+    text = source_code()
+    losses = evaluate(model, text.validation), evaluate(model, text.test)
+    return {k: v and round(v, 4) for k, v in zip(("validation", "test"), losses, strict=True)}
+
+
+RATES = (0.002, 0.004, 0.008, 0.016, 0.032)
+LOW = (0.0005, 0.001, 0.002, 0.004)  # where Post-LN is at its best
+ARM: Row = {
+    "norm": "LN", "placement": "pre", "depth": 8, "start": "plain", "warmup": 0,
+    "qk_norm": False, "branch_rate": 1.0, "steps": 200,
+}  # fmt: skip
+
+
+def _points(arms: Iterable[tuple[Row, Iterable[float], int]]) -> list[Row]:
+    """Return the runs of all arms, each with its rates and its number of seeds, seed by seed."""
+    found = [
+        {**ARM, **arm, "learning_rate": rate, "seed": seed}
+        for arm, rates, seeds in arms
+        for rate, seed in product(rates, range(seeds))
+    ]
+    return sorted(found, key=lambda point: point["seed"])
+
+
+def points() -> list[Row]:
+    """Return the runs of pages 4a, 6a and 6e."""
+    post = (*LOW, *RATES[2:])
+    placements = ("sandwich", "peri", "output", "deepnorm")
+    norms = ("LN", "RMS", "DyT", "DyT, α = 1", "Derf")
+    starts = ("1/√(2L)", "zero")
+    return _points([
+        *(({"norm": norm}, RATES, 16) for norm in norms),
+        ({"placement": "post"}, post, 8),
+        *(({"placement": placement}, RATES, 8) for placement in placements),
+        ({"qk_norm": True}, RATES, 8),
+        *(({"norm": n, "start": s}, RATES, 8) for n in ("LN", "none") for s in starts),
+        ({"norm": "none"}, RATES, 8),
+        ({"placement": "post", "warmup": 50}, post, 8),
+        *(({"placement": p, "warmup": 50}, RATES, 8) for p in ("pre", "deepnorm")),
+        *(({"placement": "post", "steps": 400, "warmup": w}, LOW, 8) for w in (0, 50)),
+        *(({"placement": "post", "depth": d}, (*LOW, 0.008), 8) for d in (2, 16)),
+        *(({"depth": d}, RATES[:4], 8) for d in (2, 16)),
+        *(({"norm": "none", "start": "1/√(2L)", "depth": d}, RATES[:4], 8) for d in (2, 16)),
+    ])  # fmt: skip
+
+
+def deep_points() -> list[Row]:
+    """Return the runs of page 6d: how the branches of a deep model start, and how fast they go."""
+    plain = ("plain", "1/√(2L)", "zero")
+    return _points([
+        *(({"depth": 24, "start": start}, (0.001, *RATES[:3]), 8) for start in plain),
+        *(({"depth": 24, "start": f"λ = {λ}"}, RATES[1:], 8) for λ in ("0.1", "1e-5")),
+        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:], 8) for s in plain[1:]),
+    ])  # fmt: skip
+
+
+SWEEPS: dict[str, Sweep] = {"deep": (run, deep_points), "transformer": (run, points)}
