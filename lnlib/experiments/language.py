@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lnlib.experiments.ensembles import batch_generator
-from lnlib.experiments.sweeps import Row, Sweep
+from lnlib.experiments.sweeps import Recording, Row, Sweep, choose
 from lnlib.experiments.transformer import (
     CONTEXT,
     NORMS,
@@ -114,47 +114,60 @@ def evaluate(model: LanguageModel, text: Tensor, count: int = 256) -> float | No
     return loss if math.isfinite(loss) else None
 
 
-def run(
+def build(
     *,
-    learning_rate: float,
-    seed: int,
+    seed: int = 0,
     norm: str = "LN",
     placement: Placement = "pre",
     depth: int = 8,
     start: Start = "plain",
-    warmup: int = 0,
     qk_norm: bool = False,
-    branch_rate: float = 1.0,
-    steps: int = 200,
-) -> Row:
-    """Train one model from scratch and return its losses, in nats per byte.
+) -> LanguageModel:
+    """Return a new model.
 
     Args:
-        learning_rate: reached after the warm-up, then constant.
-        seed: of weights and batches; at the same depth all arms share them.
+        seed: of its weights; at the same depth all arms share them.
         norm: a name in `NORMS`.
         placement: see `Residual`.
         depth: L, blocks.
         start: see `begin`.
-        warmup: steps over which the learning rate rises.
         qk_norm: whether queries and keys have a norm.
-        branch_rate: the learning rate of the branches' weights, in parts of the other one.
-        steps: batches.
-
-    Returns:
-        "validation" and "test"; None where the loss is not a number.
     """
     torch.manual_seed(moved(seed))
     model = LanguageModel(depth, NORMS[norm], placement, qk_norm=qk_norm)
     begin(model, start)
-    fit(
-        model,
-        learning_rate=learning_rate,
-        branch_rate=branch_rate,
-        steps=steps,
-        warmup=warmup,
-        seed=seed,
-    )
+    return model
+
+
+def run(
+    *,
+    learning_rate: float,
+    seed: int,
+    warmup: int = 0,
+    branch_rate: float = 1.0,
+    steps: int = 200,
+    **arm: Any,
+) -> Row:
+    """Train one model from scratch and return its losses, in nats per byte.
+
+    Args:
+        learning_rate: see `fit`, as for `warmup`, `branch_rate` and `steps`.
+        seed: of weights and batches.
+        warmup: steps over which the learning rate rises.
+        branch_rate: the learning rate of the branches, in parts of the other one.
+        steps: batches.
+        arm: the model, see `build`.
+
+    Returns:
+        "validation" and "test"; None where the loss is not a number.
+    """
+    model = build(seed=seed, **arm)
+    rates: dict[str, Any] = {
+        "learning_rate": learning_rate,
+        "branch_rate": branch_rate,
+        "warmup": warmup,
+    }
+    fit(model, steps=steps, seed=seed, **rates)
     text = source_code()
     losses = evaluate(model, text.validation), evaluate(model, text.test)
     return {k: v and round(v, 4) for k, v in zip(("validation", "test"), losses, strict=True)}
@@ -166,6 +179,22 @@ ARM: Row = {
     "norm": "LN", "placement": "pre", "depth": 8, "start": "plain", "warmup": 0,
     "qk_norm": False, "branch_rate": 1.0, "steps": 200,
 }  # fmt: skip
+
+
+def own_rate(sweep: Recording, **arm: Any) -> list[float | None]:
+    """Return an arm's test losses at the learning rate that validation chose, seed by seed.
+
+    Args:
+        sweep: runs of `run`.
+        arm: in what it differs from `ARM`.
+
+    Raises:
+        ValueError: if the sweep does not hold this arm.
+    """
+    rows = sweep.where(**ARM | arm)
+    if not rows:
+        raise ValueError(f"arm: expected one that the sweep holds, got {arm}; see `points`")
+    return [row["test"] for row in choose(rows, [])[()]]
 
 
 def _points(arms: Iterable[tuple[Row, Iterable[float], int]]) -> list[Row]:

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 import torch
 
-from lnlib.experiments import language
+from lnlib.experiments import Recording, language
 from lnlib.experiments.transformer import LanguageModel
 
 
@@ -88,3 +88,15 @@ def test_arms_are_complete_grids(points):
         assert len(runs) == len(rates) * len(seeds)
         assert len(seeds) >= 8
         assert len(rates) >= 4
+
+
+def test_own_rate_is_chosen_by_validation_and_ordered_by_seed():
+    rows = [
+        {**language.ARM, "learning_rate": rate, "seed": seed, "validation": rate, "test": seed}
+        for seed in range(3)
+        for rate in (2, 1)
+    ]
+    sweep = Recording({}, rows)
+    assert language.own_rate(sweep, placement="pre") == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"arm: expected one .* got {'depth': 9}"):
+        language.own_rate(sweep, depth=9)
