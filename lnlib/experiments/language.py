@@ -211,10 +211,10 @@ def points() -> list[Row]:
     """Return the runs of pages 4a, 6a and 6e."""
     post = (*LOW, *RATES[2:])
     placements = ("sandwich", "peri", "output", "deepnorm")
-    norms = ("LN", "RMS", "DyT", "DyT, α = 1", "Derf")
     starts = ("1/√(2L)", "zero")
     return _points([
-        *(({"norm": norm}, RATES, 16) for norm in norms),
+        *(({"norm": norm}, RATES, 16) for norm in ("LN", "RMS", "DyT")),
+        *(({"norm": norm}, RATES, 8) for norm in ("DyT, α = 1", "Derf")),
         ({"placement": "post"}, post, 8),
         *(({"placement": placement}, RATES, 8) for placement in placements),
         ({"qk_norm": True}, RATES, 8),
@@ -223,8 +223,8 @@ def points() -> list[Row]:
         ({"placement": "post", "warmup": 50}, post, 8),
         *(({"placement": p, "warmup": 50}, RATES, 8) for p in ("pre", "deepnorm")),
         *(({"placement": "post", "steps": 400, "warmup": w}, LOW, 8) for w in (0, 50)),
-        *(({"placement": "post", "depth": d}, (*LOW, 0.008), 8) for d in (2, 16)),
-        *(({"depth": d}, RATES[:4], 8) for d in (2, 16)),
+        *(({"placement": "post", "depth": d}, rates, 8) for d, rates in ((2, post), (16, LOW))),
+        *(({"depth": d}, rates, 8) for d, rates in ((2, RATES), (16, RATES[:4]))),
         *(({"norm": "none", "start": "1/√(2L)", "depth": d}, RATES[:4], 8) for d in (2, 16)),
     ])  # fmt: skip
 
@@ -233,9 +233,9 @@ def deep_points() -> list[Row]:
     """Return the runs of page 6d: how the branches of a deep model start, and how fast they go."""
     plain = ("plain", "1/√(2L)", "zero")
     return _points([
-        *(({"depth": 24, "start": start}, (0.001, *RATES[:3]), 8) for start in plain),
-        *(({"depth": 24, "start": f"λ = {λ}"}, RATES[1:], 8) for λ in ("0.1", "1e-5")),
-        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:], 8) for s in plain[1:]),
+        *(({"depth": 24, "start": start}, RATES[:3], 8) for start in plain),
+        *(({"depth": 24, "start": f"λ = {λ}"}, RATES[1:4], 8) for λ in ("0.1", "1e-5")),
+        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:4], 8) for s in plain[1:]),
     ])  # fmt: skip
 
 
