@@ -1,11 +1,8 @@
 // What a reader does with the pages: follow links, read code, figures and claims, print.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, it } from "node:test";
-import { EDITIONS, PAGES, SITE, start } from "./site.mjs";
+import { colors, differ, HEADER, start } from "./site.mjs";
 
-const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
 const DESKTOP = { viewport: { width: 1440, height: 900 } };
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 const WORDS = {
@@ -18,54 +15,13 @@ const WORDS = {
     mode: { light: "Color mode: Light", dark: "Color mode: Dark", auto: "Color mode: System Settings" },
   },
 };
-const NAMES = [...PAGES, ...EDITIONS.map((edition) => `${edition}/genindex.html`)];
 
 const site = start();
 
 const open = (path, options) => site.open(`${site.url}/${path}`, options);
 
-// The targets of all links to sections, by page; a page's own as well.
-function sectionLinks() {
-  const links = new Map(NAMES.map((name) => [name, new Set()]));
-  for (const name of NAMES) {
-    const html = readFileSync(join(SITE, name), "utf8");
-    for (const [, href] of html.matchAll(/href="([^"]*#[^"]+)"/g)) {
-      const url = new URL(href.replaceAll("&amp;", "&"), `http://site/${name}`);
-      if (url.host === "site") links.get(url.pathname.slice(1))?.add(decodeURIComponent(url.hash.slice(1)));
-    }
-  }
-  return links;
-}
-
-// Click the links to sections of this page; say how far below the top their headings come to stand.
-// A section near the end of the page cannot rise to the top.
-function follow(ids) {
-  const landed = [];
-  for (const id of ids) {
-    const target = document.getElementById(id);
-    const heading = target.matches("section") ? target.querySelector("h1, h2, h3") : target.nextElementSibling;
-    if (!heading?.matches("h1, h2, h3")) continue;
-    const link = document.querySelector(`a[href="#${CSS.escape(id)}"], a[href="#${encodeURIComponent(id)}"]`);
-    if (link) link.click();
-    else location.hash = `#${id}`;
-    const end = scrollY + innerHeight > document.documentElement.scrollHeight - 2;
-    landed.push({ id, top: Math.round(heading.getBoundingClientRect().top), end });
-  }
-  return landed;
-}
-
-const misses = (landed) => landed.filter(({ top, end }) => (end ? top < HEADER - 3 : Math.abs(top - HEADER) > 3));
-
-describe("links to sections", { concurrency: 2 }, () => {
+describe("links to sections", () => {
   for (const look of [DESKTOP, PHONE]) {
-    for (const [name, ids] of sectionLinks()) {
-      it(`${name} at ${look.viewport.width} px`, async () => {
-        const { page, close } = await open(name, look);
-        assert.deepEqual(misses(await page.evaluate(follow, [...ids])), []);
-        await close();
-      });
-    }
-
     it(`an address with a section, and the way back to it, at ${look.viewport.width} px`, async () => {
       const { page, close } = await open("en/1_funktionsprinzip.html#where-to-put-the-layer", look);
       const top = () => page.evaluate(() => document.querySelector("#where-to-put-the-layer").getBoundingClientRect().top);
@@ -76,38 +32,6 @@ describe("links to sections", { concurrency: 2 }, () => {
       await page.waitForURL("**/1b_numerik.html*");
       await page.goBack();
       assert.ok(Math.abs((await top()) - left) < 4, `left at ${left}, came back at ${await top()}`);
-      await close();
-    });
-  }
-});
-
-// The colors of a part of the window, as a list of [r, g, b].
-async function colors(page, clip) {
-  const png = (await page.screenshot({ clip })).toString("base64");
-  return page.evaluate(async (png) => {
-    const image = new Image();
-    image.src = `data:image/png;base64,${png}`;
-    await image.decode();
-    const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
-    context.drawImage(image, 0, 0);
-    const { data } = context.getImageData(0, 0, image.width, image.height);
-    return Array.from({ length: data.length / 4 }, (_, i) => [...data.slice(4 * i, 4 * i + 3)]);
-  }, png);
-}
-
-const differ = (a, b) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
-
-describe("figures in the dark", { concurrency: 2 }, () => {
-  for (const name of PAGES) {
-    it(`${name}: they stand on the page, not on a ground of their own`, async () => {
-      const { page, close } = await open(name, { ...DESKTOP, colorScheme: "dark" });
-      for (const figure of await page.locator(".bd-article img:not(.dark-light)").all()) {
-        await figure.evaluate((image) => image.scrollIntoView({ block: "center" }));
-        await figure.evaluate((image) => (image.loading = "eager") && image.decode());
-        const { x, y } = await figure.boundingBox();
-        const [outside, , , inside] = await colors(page, { x: Math.round(x) - 2, y: Math.ceil(y) + 2, width: 4, height: 1 });
-        assert.ok(differ(outside, inside) <= 2, `${await figure.getAttribute("src")}: ${inside} on ${outside}`);
-      }
       await close();
     });
   }

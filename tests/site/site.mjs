@@ -28,6 +28,8 @@ export const PAGES = EDITIONS.flatMap((edition) =>
     .map((name) => `${edition}/${name}`),
 );
 
+export const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
+
 const TYPES = {
   ".css": "text/css", ".html": "text/html; charset=utf-8", ".js": "text/javascript",
   ".json": "application/json", ".map": "application/json", ".png": "image/png",
@@ -81,6 +83,22 @@ export async function violations(page, rules) {
   const found = await page.evaluate((runOnly) => window.axe.run(runOnly ? { runOnly } : {}), rules);
   return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
 }
+
+// The colors of a part of the window, as a list of [r, g, b].
+export async function colors(page, clip) {
+  const png = (await page.screenshot({ clip })).toString("base64");
+  return page.evaluate(async (png) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${png}`;
+    await image.decode();
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, image.width, image.height);
+    return Array.from({ length: data.length / 4 }, (_, i) => [...data.slice(4 * i, 4 * i + 3)]);
+  }, png);
+}
+
+export const differ = (a, b) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
 
 // Serve a folder, compressed, on a free port.
 async function serve(root) {

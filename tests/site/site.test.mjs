@@ -1,16 +1,16 @@
 // The built site in a real browser: every page, both editions, light and dark, on a desktop from a server
-// and on a phone from disk. What else holds on a phone, lighthouse.test.mjs asks.
+// and on a phone from disk; colors, figures, formulas, every link to a section. What else holds on a phone, lighthouse.test.mjs asks.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
-import { EDITIONS, PAGES, SITE, start, violations } from "./site.mjs";
+import { colors, differ, EDITIONS, HEADER, PAGES, SITE, start, violations } from "./site.mjs";
 
 const OF_COLOR = ["color-contrast", "link-in-text-block"];
 const OTHER = { light: "dark", dark: "light" };
 const VIEWS = {
-  "desktop, from a server": { width: 1280, colorScheme: "light", at: (path) => `${site.url}/${path}` },
+  "desktop, from a server": { width: 1440, colorScheme: "light", at: (path) => `${site.url}/${path}` },
   "phone, from disk": {
     width: 390, colorScheme: "dark", isMobile: true, rules: OF_COLOR,
     at: (path) => pathToFileURL(join(SITE, path)).href,
@@ -41,6 +41,53 @@ async function change(page, colorScheme) {
   await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
 }
 
+// The targets of all links to sections, by page; a page's own as well.
+function sectionLinks() {
+  const links = new Map(PAGES.map((name) => [name, new Set()]));
+  for (const name of PAGES) {
+    const html = readFileSync(join(SITE, name), "utf8");
+    for (const [, href] of html.matchAll(/href="([^"]*#[^"]+)"/g)) {
+      const url = new URL(href.replaceAll("&amp;", "&"), `http://site/${name}`);
+      if (url.host === "site") links.get(url.pathname.slice(1))?.add(decodeURIComponent(url.hash.slice(1)));
+    }
+  }
+  return links;
+}
+
+// Click the links to sections of this page; say how far below the top their headings come to stand.
+// A section near the end of the page cannot rise to the top.
+function follow(ids) {
+  const landed = [];
+  for (const id of ids) {
+    const target = document.getElementById(id);
+    const heading = target.matches("section") ? target.querySelector("h1, h2, h3") : target.nextElementSibling;
+    if (!heading?.matches("h1, h2, h3")) continue;
+    const link = document.querySelector(`a[href="#${CSS.escape(id)}"], a[href="#${encodeURIComponent(id)}"]`);
+    if (link) link.click();
+    else location.hash = `#${id}`;
+    const end = scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+    landed.push({ id, top: Math.round(heading.getBoundingClientRect().top), end });
+  }
+  return landed;
+}
+
+const misses = (landed) => landed.filter(({ top, end }) => (end ? top < HEADER - 3 : Math.abs(top - HEADER) > 3));
+
+const SECTIONS = sectionLinks();
+
+// The figures of a dark page that stand on a ground of their own.
+async function onAGround(page) {
+  const found = [];
+  for (const figure of await page.locator(".bd-article img:not(.dark-light)").all()) {
+    await figure.evaluate((image) => image.scrollIntoView({ block: "center" }));
+    await figure.evaluate((image) => (image.loading = "eager") && image.decode());
+    const { x, y } = await figure.boundingBox();
+    const [outside, , , inside] = await colors(page, { x: Math.round(x) - 2, y: Math.ceil(y) + 2, width: 4, height: 1 });
+    if (differ(outside, inside) > 2) found.push(`${await figure.getAttribute("src")}: ${inside} on ${outside}`);
+  }
+  return found;
+}
+
 for (const [view, { width, colorScheme, isMobile = false, rules, at }] of Object.entries(VIEWS)) {
   describe(`every page, ${view}, first ${colorScheme}`, { concurrency: 2 }, () => {
     let window;
@@ -60,6 +107,8 @@ for (const [view, { width, colorScheme, isMobile = false, rules, at }] of Object
         await change(page, OTHER[colorScheme]);
         assert.deepEqual(await page.evaluate(look), { ...good, scheme: OTHER[colorScheme] });
         assert.deepEqual(await violations(page, OF_COLOR), []);
+        if (colorScheme === "light") assert.deepEqual(await onAGround(page), []);
+        assert.deepEqual(misses(await page.evaluate(follow, [...SECTIONS.get(path)])), []);
         assert.deepEqual(problems, []);
         await close();
       });
