@@ -19,7 +19,8 @@ PAGES = {e: {p.stem: p for p in notebooks.pages() if p.parent.name == e} for e i
 PATHS = notebooks.pages()
 REFERENCE = notebooks.read(PATHS[0])
 WIDTH = 88  # of code and text on a page; .ruff.toml in each edition holds the code to it
-KNOWN = set(parse_file(BOOK / "references.bib").entries)
+BIBLIOGRAPHY = parse_file(BOOK / "references.bib").entries
+KNOWN = set(BIBLIOGRAPHY)
 
 
 def name(path):
@@ -106,7 +107,7 @@ class TestNotebook:
             expected = reading.reading_minutes(notebooks.read(BOOK / FIRST / path.name))
             assert int(found[1]) == expected
 
-    def test_installs_from_the_address_in_the_configuration(self, path):
+    def test_installs_from_the_wherein_the_configuration(self, path):
         notebook = notebooks.read(path)
         before = notebooks.text(notebook)
         address.fill(notebook, *address.read())
@@ -157,6 +158,15 @@ def test_every_citation_is_in_the_bibliography(edition):
 def test_every_reference_is_used(claims):
     text = "\n".join(source(FIRST, stem) for stem in contents())
     assert KNOWN <= {*reading.citations(text), *(k for c in claims for k in c.references)}
+
+
+@pytest.mark.parametrize(("name", "entry"), BIBLIOGRAPHY.items())
+def test_reference_names_everyone_and_where_to_find_it(name, entry):
+    assert "others" not in [str(person) for person in entry.persons["author"]]
+    forms = {"url": r"https://[\w.-]+/\S+", "doi": r"10\.\d{4,9}/\S+"}
+    given = {field: entry.fields[field] for field in forms if field in entry.fields}
+    assert given
+    assert all(re.fullmatch(forms[field], where) for field, where in given.items())
 
 
 def test_ledger_and_pages_agree(book, claims):
