@@ -1,7 +1,7 @@
 """How the topics around layer normalization are related: the map of the book's last chapter.
 
-The relations are those that the pages of the book have shown; the glossary says where. Needs no
-other package.
+The relations are those that the pages of the book show, the glossary says where, or that a source
+states. Needs no other package.
 """
 
 from typing import NamedTuple
@@ -43,6 +43,27 @@ RELATIONS: dict[str, dict[str, tuple[str, ...]]] = {  # relation: {start: ends}
         "outlier dimension": ("quantization",),
     },
     "does not explain": {"internal covariate shift": (LN,)},
+}
+SOURCES = {  # of the relations that no page shows
+    ("transformer", "attention"): "vaswani2017attention",
+    ("BERT", "transformer"): "devlin2019bert",
+    ("GPT", "transformer"): "radford2019language",
+    ("T5", "transformer"): "raffel2020exploring",
+    ("LLM", "transformer"): "touvron2023llama",
+    ("LLM", "RMSNorm"): "touvron2023llama",
+    ("Stable Diffusion", "diffusion model"): "rombach2022high",
+    ("Stable Diffusion", LN): "rombach2022high",
+    ("Stable Diffusion", "group normalization"): "rombach2022high",
+    ("diffusion model", "group normalization"): "ho2020denoising",
+    ("GAN", "spectral normalization"): "miyato2018spectral",
+    ("VAE", "batch normalization"): "vahdat2020nvae",
+    ("deep learning", "batch normalization"): "ioffe2015batch",
+    ("deep learning", "initialization"): "glorot2010understanding",
+    ("deep learning", "optimizer"): "kingma2015adam",
+    ("weight normalization", "batch normalization"): "salimans2016weight",
+    (LN, "attention sink"): "sun2026spike",
+    ("learning rate", "plasticity"): "lyle2024normalization",
+    ("gain γ", "outlier dimension"): "kovaleva2021bert",
 }
 LISTED = (  # what the glossary entry names
     "BERT",
@@ -129,11 +150,15 @@ GERMAN = {
 
 
 class Edge(NamedTuple):
-    """One relation between two topics: the start does it to the end."""
+    """One relation between two topics: the start does it to the end.
+
+    The source, a key of the bibliography, is empty where a page shows the relation.
+    """
 
     relation: str
     start: str
     end: str
+    source: str
 
 
 def translate(text: str, language: str) -> str:
@@ -149,12 +174,15 @@ def edges(language: str = "en") -> list[Edge]:
 
     Example:
         >>> edges()[0]
-        Edge(relation='uses', start='transformer', end='attention')
+        Edge(relation='uses', start='transformer', end='attention', source='vaswani2017attention')
         >>> edges("de")[-1]._asdict()["relation"]
         'erklärt nicht'
     """
     return [
-        Edge(*(translate(text, language) for text in (relation, start, end)))
+        Edge(
+            *(translate(text, language) for text in (relation, start, end)),
+            source=SOURCES.get((start, end), ""),
+        )
         for relation, starts in RELATIONS.items()
         for start, ends in starts.items()
         for end in ends

@@ -467,7 +467,7 @@ def test_pages_link_the_first_use_of_every_term(html, site, edition, glossary):
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_the_map_shows_the_terms_of_the_glossary(glossary, edition):
-    shown = {topic for _, *ends in topics.edges(edition) for topic in ends}
+    shown = {topic for edge in topics.edges(edition) for topic in (edge.start, edge.end)}
     assert shown == set(topics.places(edition))
     for names, _ in glossary[edition].values():
         assert len(shown.intersection(names)) == 1, names
