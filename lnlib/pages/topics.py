@@ -180,7 +180,9 @@ def edges(language: str = "en") -> list[Edge]:
     """
     return [
         Edge(
-            *(translate(text, language) for text in (relation, start, end)),
+            relation=translate(relation, language),
+            start=translate(start, language),
+            end=translate(end, language),
             source=SOURCES.get((start, end), ""),
         )
         for relation, starts in RELATIONS.items()
