@@ -11,6 +11,7 @@ from pathlib import Path
 from lnlib.experiments import (
     batches,
     conditional,
+    fading,
     generative,
     language,
     recurrent,
@@ -26,6 +27,7 @@ SWEEPS = {
     for page in (
         batches,
         conditional,
+        fading,
         generative,
         language,
         recurrent,
