@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lnlib.experiments import language
 from lnlib.experiments.sweeps import Row, Sweep
 from lnlib.experiments.transformer import LanguageModel
-from lnlib.randomness import moved
 
 DEPTH = 8
 RATE = 0.008  # the one that the sweep "transformer" chooses for layer norm at this depth
@@ -95,8 +94,7 @@ def _norms(model: LanguageModel) -> list[FadingNorm]:
 @lru_cache(maxsize=1)
 def trained(seed: int, depth: int = DEPTH) -> LanguageModel:
     """Return a model with layer norms, trained as in the sweep "transformer"."""
-    torch.manual_seed(moved(seed))
-    model = LanguageModel(depth)
+    model = language.build(seed=seed, depth=depth)
     language.fit(model, learning_rate=RATE, seed=seed)
     return model
 
