@@ -37,13 +37,15 @@ SWAPS = [  # page, the cells to run, a column of the runs, two arms
     ("5b_regularisierung", "sizes", "norm", ("BN", "none")),
     ("5c_invarianzen", "init-runs", "norm", ("LN", "none")),
     ("5c_invarianzen", "init-runs", "gain", (0.01, 0.1)),
+    ("6a_rmsnorm", "quality", "norm", ("RMS", "DyT")),
     ("6c_conditional_layer_norm", "task", "place", ("early", "late")),
     ("6c_conditional_layer_norm", "task", "norm", (True, False)),
     ("6c_conditional_layer_norm", "task task-kind", "kind", ("summand", "factor")),
     ("6d_layer_scale", "runs", "start", ("plain", "zero")),
     ("6d_layer_scale", "runs", "start", ("λ = 0.1", "1/√(2L)")),
-    ("6e_ohne_normalisierung", "dyt", "norm", ("LN", "DyT")),
-    ("6e_ohne_normalisierung", "dyt", "norm", ("none", "DyT")),
+    ("6e_ohne_normalisierung", "dyt", "norm", ("DyT", "DyT, α = 1")),
+    ("6e_ohne_normalisierung", "dyt", "norm", ("Derf", "DyT, α = 1")),
+    ("6e_ohne_normalisierung", "fade", "norm", ("LN", "linear")),
 ]
 
 
