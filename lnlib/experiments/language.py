@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -109,9 +110,27 @@ def fit(
 def evaluate(model: LanguageModel, text: Tensor, count: int = 256) -> float | None:
     """Return the loss on the same random windows every time; None if it is not a number."""
     model.eval()
-    loss = model.loss(windows(text, count, torch.Generator().manual_seed(moved()))).item()
+    loss = model.loss(_held_out(text, count)).item()
     model.train()
     return loss if math.isfinite(loss) else None
+
+
+@torch.no_grad()
+def evaluate_as_trained(
+    model: LanguageModel, text: Tensor, count: int = 256, batch_size: int = 16
+) -> float | None:
+    """Return the loss as in training: a batch norm takes the statistics of each batch itself.
+
+    Arguments and windows as of `evaluate`; the model is left as it is.
+    """
+    model = deepcopy(model).train()
+    batches = _held_out(text, count).split(batch_size)
+    loss = sum(model.loss(batch).item() for batch in batches) / len(batches)
+    return loss if math.isfinite(loss) else None
+
+
+def _held_out(text: Tensor, count: int) -> Tensor:
+    return windows(text, count, torch.Generator().manual_seed(moved()))
 
 
 def build(
@@ -139,7 +158,32 @@ def build(
     return model
 
 
-def run(
+def run(**point: Any) -> Row:
+    """Train one model from scratch and return its losses, in nats per byte.
+
+    Args:
+        point: the arguments of `trained`.
+
+    Returns:
+        "validation" and "test"; None where the loss is not a number.
+    """
+    return _losses(trained(**point))
+
+
+def run_both_ways(**point: Any) -> Row:
+    """Train one model and evaluate it in both modes of its norms.
+
+    Args:
+        point: the arguments of `trained`.
+
+    Returns:
+        What `run` returns, and as "own" the loss in the test with the statistics of each batch.
+    """
+    model = trained(**point)
+    return {**_losses(model), "own": _rounded(evaluate_as_trained(model, source_code().test))}
+
+
+def trained(
     *,
     learning_rate: float,
     seed: int,
@@ -147,8 +191,8 @@ def run(
     branch_rate: float = 1.0,
     steps: int = 200,
     **arm: Any,
-) -> Row:
-    """Train one model from scratch and return its losses, in nats per byte.
+) -> LanguageModel:
+    """Return a model that was trained from scratch.
 
     Args:
         learning_rate: see `fit`, as for `warmup`, `branch_rate` and `steps`.
@@ -157,9 +201,6 @@ def run(
         branch_rate: the learning rate of the branches, in parts of the other one.
         steps: batches.
         arm: the model, see `build`.
-
-    Returns:
-        "validation" and "test"; None where the loss is not a number.
     """
     model = build(seed=seed, **arm)
     rates: dict[str, Any] = {
@@ -168,9 +209,17 @@ def run(
         "warmup": warmup,
     }
     fit(model, steps=steps, seed=seed, **rates)
+    return model
+
+
+def _losses(model: LanguageModel) -> Row:
     text = source_code()
     losses = evaluate(model, text.validation), evaluate(model, text.test)
-    return {k: v and round(v, 4) for k, v in zip(("validation", "test"), losses, strict=True)}
+    return dict(zip(("validation", "test"), map(_rounded, losses), strict=True))
+
+
+def _rounded(loss: float | None) -> float | None:
+    return loss and round(loss, 4)
 
 
 RATES = (0.002, 0.004, 0.008, 0.016, 0.032)
@@ -239,4 +288,18 @@ def deep_points() -> list[Row]:
     ])  # fmt: skip
 
 
-SWEEPS: dict[str, Sweep] = {"deep": (run, deep_points), "transformer": (run, points)}
+def power_points() -> list[Row]:
+    """Return the runs of page 6b: from layer norm over batch norm to PowerNorm, step by step."""
+    norms = ("LN", "BN, no mean", "PN, warm", "PN", "PN, scaled")
+    return _points([
+        *(({"norm": norm}, RATES[:4], 8) for norm in norms),
+        ({"norm": "BN"}, RATES, 8),
+        ({"norm": "PN, scaled", "warmup": 50}, RATES[:4], 8),
+    ])  # fmt: skip
+
+
+SWEEPS: dict[str, Sweep] = {
+    "deep": (run, deep_points),
+    "power": (run_both_ways, power_points),
+    "transformer": (run, points),
+}

@@ -13,12 +13,51 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib.modules import MakeNorm
-from lnlib.variants import DynamicErf, DynamicTanh, LayerScale, QueryKeyNorm, deepnorm_constants
+from lnlib.variants import (
+    DynamicErf,
+    DynamicTanh,
+    LayerScale,
+    PowerNorm,
+    QueryKeyNorm,
+    deepnorm_constants,
+)
 
 Placement = Literal["post", "pre", "sandwich", "peri", "output", "deepnorm"]
 Start = Literal["plain", "1/√(2L)", "zero", "λ = 0.1", "λ = 1e-5"]
 BYTES = 128  # ASCII
 CONTEXT = 64
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm of the last axis, over all examples and positions.
+
+    Args:
+        width: H.
+        centered: whether the mean is subtracted. Without, the batch and its negative, whose mean is
+            zero, are normed together.
+
+    Example:
+        >>> BatchNorm(2, centered=False)(torch.tensor([[3.0, 1.0], [3.0, -1.0]])).detach().round()
+        tensor([[ 1.,  1.],
+                [ 1., -1.]])
+    """
+
+    def __init__(self, width: int, *, centered: bool = True) -> None:
+        super().__init__(width)
+        self.centered = centered
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return `input` of shape (..., H) normalized, with its shape."""
+        rows = input.flatten(0, -2)
+        both = rows if self.centered else torch.cat([rows, -rows])
+        return super().forward(both)[: len(rows)].view_as(input)
+
+
+def scaled_power_norm(width: int) -> nn.Module:
+    """Return PowerNorm with an RMSNorm without gain in front, as in the authors' module."""
+    scaling = nn.RMSNorm(width, 1e-5, elementwise_affine=False)
+    return nn.Sequential(scaling, PowerNorm(width, warmup_steps=50))
+
 
 NORMS: dict[str, MakeNorm] = {
     "LN": nn.LayerNorm,
@@ -26,6 +65,11 @@ NORMS: dict[str, MakeNorm] = {
     "DyT": DynamicTanh,
     "DyT, α = 1": partial(DynamicTanh, alpha=1.0),
     "Derf": DynamicErf,
+    "BN": BatchNorm,
+    "BN, no mean": partial(BatchNorm, centered=False),
+    "PN": partial(PowerNorm, warmup_steps=50),
+    "PN, warm": PowerNorm,
+    "PN, scaled": scaled_power_norm,
     "none": nn.Identity,
 }
 

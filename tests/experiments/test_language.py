@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lnlib.experiments import Recording, language
-from lnlib.experiments.transformer import LanguageModel
+from lnlib.experiments.transformer import NORMS, LanguageModel
+from lnlib.randomness import moved
 
 
 def test_training_repeats_under_a_seed_and_stops_when_it_diverges():
@@ -75,7 +76,25 @@ def test_evaluation_uses_running_statistics_and_leaves_the_mode():
     assert model.norm_out.training
 
 
-@pytest.mark.parametrize("points", [language.points, language.deep_points])
+def test_evaluation_as_trained_uses_each_batch_and_leaves_the_model():
+    torch.manual_seed(0)
+    model, text = LanguageModel(1, NORMS["BN"]), language.source_code().test
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = language.evaluate_as_trained(model, text, 6, batch_size=3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    batches = language.windows(text, 6, torch.Generator().manual_seed(moved())).split(3)
+    assert found == pytest.approx(sum(model.loss(batch).item() for batch in batches) / 2)
+    assert abs(found - language.evaluate(model, text, 6)) > 0.01
+
+
+def test_without_statistics_of_a_batch_both_ways_are_one():
+    found = language.run_both_ways(learning_rate=0.001, seed=0, depth=1, steps=1)
+    assert found["own"] == pytest.approx(found["test"], abs=2e-4)
+    diverged = language.run_both_ways(learning_rate=1e30, seed=0, depth=1, steps=5)
+    assert diverged == {"validation": None, "test": None, "own": None}
+
+
+@pytest.mark.parametrize("points", [language.points, language.deep_points, language.power_points])
 def test_arms_are_complete_grids(points):
     """Every arm has each of its rates with each of its seeds, and each run is there once."""
     arms: dict = {}

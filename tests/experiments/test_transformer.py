@@ -10,12 +10,15 @@ from torch.nn import functional as F
 from lnlib.experiments import transformer
 from lnlib.experiments.transformer import (
     NORMS,
+    BatchNorm,
     LanguageModel,
     Placement,
     Residual,
     Start,
     begin,
+    scaled_power_norm,
 )
+from lnlib.variants import PowerNorm
 
 FORMULAS = {
     "post": lambda x, f, n: n(x + f(x)),
@@ -40,6 +43,30 @@ def test_placements_are_six_different_functions():
     outputs = [f(x, branch, lambda v: F.layer_norm(v, (6,))) for f in FORMULAS.values()]
     same = sum(torch.equal(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
     assert same == 1  # peri differs from sandwich only in front of the first block
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_batch_norm_averages_over_examples_and_positions(centered):
+    norm, x = BatchNorm(6, centered=centered).double(), torch.randn(3, 4, 6).double() * 2 + 1
+    x.requires_grad_()
+    mean = x.mean((0, 1)) if centered else torch.zeros(6)
+    variance = (x - mean).square().mean((0, 1))
+    expected = (x - mean) / (variance + norm.eps).sqrt()
+    torch.testing.assert_close(norm(x), expected, rtol=0, atol=1e-12)
+    upstream = torch.randn_like(x)
+    found, wanted = (torch.autograd.grad(y, x, upstream, True)[0] for y in (norm(x), expected))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    for _ in range(300):
+        norm(x)
+    torch.testing.assert_close(norm.eval()(x), expected, rtol=0.05, atol=1e-3)
+
+
+def test_scaled_power_norm_forgets_the_length_of_a_row():
+    norm, x = scaled_power_norm(6), torch.randn(5, 6) * 2
+    expected = PowerNorm(6)(F.rms_norm(x, (6,), eps=1e-5))
+    torch.testing.assert_close(norm(x), expected)
+    grown = torch.cat([3 * x[:1], x[1:]])
+    torch.testing.assert_close(norm(grown), norm(x), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("placement", get_args(Placement))
