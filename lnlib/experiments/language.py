@@ -294,7 +294,7 @@ def power_points() -> list[Row]:
     return _points([
         *(({"norm": norm}, RATES[:4], 8) for norm in norms),
         ({"norm": "BN"}, RATES, 8),
-        ({"norm": "PN, scaled", "warmup": 50}, RATES[:4], 8),
+        ({"norm": "PN, scaled", "warmup": 50}, RATES, 8),
     ])  # fmt: skip
 
 
