@@ -288,6 +288,12 @@ class TestPowerNorm:
         assert_close(module.weight.grad, (dy * z).sum(0).detach())
         assert_close(module.bias.grad, dy.sum(0).detach())
 
+    def test_every_backward_pass_adds_to_the_running_sum(self):
+        module, x, dy = variants.PowerNorm(H).double(), draw(7, H), draw(7, H)
+        y = module(x)
+        first, second = (torch.autograd.grad(y, x, dy, retain_graph=True)[0] for _ in range(2))
+        assert (first - second).abs().max() > 0.001
+
     def test_couples_the_examples_of_a_batch(self):
         module, x = variants.PowerNorm(H).double(), draw(7, H)
         changed = x.detach().clone()
