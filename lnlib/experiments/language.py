@@ -280,11 +280,13 @@ def points() -> list[Row]:
 
 def deep_points() -> list[Row]:
     """Return the runs of page 6d: how the branches of a deep model start, and how fast they go."""
-    plain = ("plain", "1/√(2L)", "zero")
+    small = ("1/√(2L)", "zero")
     return _points([
-        *(({"depth": 24, "start": start}, RATES[:3], 8) for start in plain),
-        *(({"depth": 24, "start": f"λ = {λ}"}, RATES[1:4], 8) for λ in ("0.1", "1e-5")),
-        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:4], 8) for s in plain[1:]),
+        *(({"depth": 24, "start": start}, RATES[:3], 8) for start in ("plain", "zero")),
+        ({"depth": 24, "start": "1/√(2L)"}, RATES[:4], 8),
+        ({"depth": 24, "start": "λ = 0.1"}, RATES[1:4], 8),
+        ({"depth": 24, "start": "λ = 1e-5"}, RATES[1:], 8),
+        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:], 8) for s in small),
     ])  # fmt: skip
 
 
