@@ -338,8 +338,8 @@ class PowerNorm(_Sized):
     A relative of *batch* norm: ψ² is a mean over all examples and tokens, without subtracting one.
     During the warm-up it is the batch's own, afterwards a running mean. The backward pass does not
     go through ψ²; in place of ⟨g x̂⟩ it subtracts a running sum of its own, to which every backward
-    pass adds. So two backward passes of one forward pass differ, and a Jacobian from several of them
-    is none. The published module puts an RMSNorm without gain in front.
+    pass adds. So two backward passes of one forward pass differ, and a Jacobian put together from
+    several of them is none. The published module puts an RMSNorm without gain in front.
 
     Args:
         num_features: C, entries of the last axis.
