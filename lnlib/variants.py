@@ -280,7 +280,7 @@ class ConditionalLayerNorm(_Sized):
         >>> layer(torch.randn(2, 5, 4), torch.randn(2, 3)).shape  # examples, tokens, entries
         torch.Size([2, 5, 4])
 
-    Source: Dumoulin et al. (2017), https://arxiv.org/abs/1610.07629; with the gate Peebles, Xie
+    Source: Kim, Song, Bengio (2017), https://arxiv.org/abs/1707.06065; with the gate Peebles, Xie
         (2023), https://arxiv.org/abs/2212.09748.
     """
 
