@@ -138,6 +138,14 @@ for (const [edition, { exercise, solution, switchTo, mode }] of Object.entries(W
       }
     });
 
+    it("which norm, where, which ε: one printed sheet", async () => {
+      const { page, close } = await open(`${edition}/6f_entscheidung.html`, DESKTOP);
+      const margin = { top: "15mm", bottom: "15mm", left: "15mm", right: "15mm" };
+      const sheets = (await page.pdf({ format: "A4", margin })).toString("latin1").match(/\/Type *\/Page\b/g);
+      assert.equal(sheets.length, 1);
+      await close();
+    });
+
     it("the index fits the narrowest screen", async () => {
       const { page, close } = await open(`${edition}/genindex.html`, { viewport: { width: 320, height: 640 } });
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);

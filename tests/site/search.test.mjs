@@ -21,7 +21,7 @@ const FIRST = {
     "batch size": "2a_batchgroesse.html",
     "batch normalization": "7_verwandte_themen.html#term-batch-normalization",
     "QK norm": "4a_transformer.html#a-norm-inside-attention",
-    "which norm for my transformer": "4a_transformer.html#a-norm-inside-attention",
+    "which norm for my transformer": "6f_entscheidung.html#a-norm-for-a-transformer-an-image-net-and-more",
     layer_norm: "3_implementierung.html#two-listings",
     "half precision": "1b_numerik.html#half-precision",
     bf16: "1b_numerik.html#half-precision",
