@@ -94,9 +94,7 @@ def _norms(model: LanguageModel) -> list[FadingNorm]:
 @lru_cache(maxsize=1)
 def trained(seed: int, depth: int = DEPTH) -> LanguageModel:
     """Return a model with layer norms, trained as in the sweep "transformer"."""
-    model = language.build(seed=seed, depth=depth)
-    language.fit(model, learning_rate=RATE, seed=seed)
-    return model
+    return language.trained(learning_rate=RATE, seed=seed, depth=depth)
 
 
 def run(*, norm: str, learning_rate: float, seed: int, steps: int = 60) -> Row:
