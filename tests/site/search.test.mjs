@@ -149,6 +149,7 @@ for (const edition of EDITIONS) {
         FIRST[edition].epsilon,
       );
       assert.equal(loaded(), 1);
+      assert.equal((await ways(page, "dialog .search-results"))[0], FIRST[edition].epsilon);
       await page.keyboard.press("Enter");
       await page.waitForURL(`**/${edition}/search.html?q=epsilon`);
       await page.locator(".search-results li a").first().waitFor();

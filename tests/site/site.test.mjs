@@ -44,7 +44,7 @@ async function change(page, colorScheme) {
 // The targets of all links to sections, by page; a page's own as well.
 function sectionLinks() {
   const links = new Map(PAGES.map((name) => [name, new Set()]));
-  for (const name of PAGES) {
+  for (const name of [...PAGES, ...EDITIONS.map((edition) => `${edition}/genindex.html`)]) {
     const html = readFileSync(join(SITE, name), "utf8");
     for (const [, href] of html.matchAll(/href="([^"]*#[^"]+)"/g)) {
       const url = new URL(href.replaceAll("&amp;", "&"), `http://site/${name}`);
