@@ -1,4 +1,4 @@
-"""Every cell that compares recorded runs can fail: with two arms swapped, it does."""
+"""Every cell that compares runs, recorded or its own, can fail: with two arms swapped, it does."""
 
 import ast
 
@@ -12,7 +12,7 @@ from lnlib.experiments import Recording, recorded
 
 mpl.use("Agg")
 PAGES = first_edition()
-SWAPS = [  # page, the cells to run, a column of the runs, two arms
+SWAPS = [  # page, the cells to run, columns of the runs, two arms
     ("2a_batchgroesse", "vectors", "norm", ("LN", "BN")),
     ("2a_batchgroesse", "vectors", "batch", (2, 64)),
     ("2a_batchgroesse", "vectors examples", "norm", ("LN", "BN")),
@@ -48,6 +48,17 @@ SWAPS = [  # page, the cells to run, a column of the runs, two arms
     ("6e_ohne_normalisierung", "dyt", "norm", ("DyT", "DyT, α = 1")),
     ("6e_ohne_normalisierung", "dyt", "norm", ("Derf", "DyT, α = 1")),
     ("6e_ohne_normalisierung", "fade", "norm", ("LN", "linear")),
+    ("loesungen", "sol-batch-accumulate sol-batch-ghost", "batch heap", ((64, 2), (2, None))),
+]
+LIVE = [  # page, the cells to run, what the last one gathers by arm, two arms
+    ("1_funktionsprinzip", "contrast train-eval training", "results", (False, True)),
+    ("4a_transformer", "model arms gradient", "gradients", ("Post-LN", "ohne Norm")),
+    ("4a_transformer", "model arms deepnorm", "deep", ("Post-LN", "DeepNorm")),
+    ("4b_rekurrente_netze", "gradient", "arrived", ("ohne Norm", "LN")),
+    ("4d_reinforcement_learning", "offline", "largest", ("none", "LN")),
+    ("5a_optimierung", "shift", "shift", ("none", "BN")),
+    ("6b_power_normalization", "fluctuation-rows fluctuation", "factors", ("Text", "Bilder")),
+    ("loesungen", "sol-invariances-memorize-code", "memorized", ("none", "LN")),
 ]
 
 
@@ -55,11 +66,51 @@ def run(page, cells):
     """Run the set-up cell and others, of a live cell only what reads the recording."""
     names = {"display": lambda *shown: None}
     for name in ("setup", *cells.split()):
-        cell = next(cell for cell in PAGES[page].cells if cell.id == name)
-        tree = notebooks.parse(cell.source)
+        body = _statements(page, name)
         if name == "live":
-            tree.body = [node for node in tree.body if _reads(node)]
-        exec(compile(tree, f"{page}, {name}", "exec"), names)
+            body = [node for node in body if _reads(node)]
+        _execute(body, names, f"{page}, {name}")
+    return names
+
+
+def run_swapped(page, cells, gathered, arms):
+    """Run cells, and swap two arms in what the last one gathers, before it reads that."""
+    *before, last = cells.split()
+    names, body = run(page, " ".join(before)), _statements(page, last)
+    filled = 1 + max(i for i, node in enumerate(body) if gathered in _filled(node))
+    _execute(body[:filled], names, f"{page}, {last}")
+    results = names[gathered]
+    names[gathered] = {key: results[_renamed(key, arms)] for key in results}
+    assert any(names[gathered][key] is not results[key] for key in results)
+    with pytest.raises(AssertionError):
+        _execute(body[filled:], names, f"{page}, {last}")
+
+
+def _statements(page, name):
+    cell = next(cell for cell in PAGES[page].cells if cell.id == name)
+    return notebooks.parse(cell.source).body
+
+
+def _execute(statements, names, where):
+    exec(compile(ast.Module(statements, []), where, "exec"), names)
+
+
+def _filled(statement):
+    """Return the names that a statement assigns, or whose entries it assigns."""
+    targets = (
+        node.value if isinstance(node, ast.Subscript) else node
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name | ast.Subscript) and isinstance(node.ctx, ast.Store)
+    )
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _renamed(key, arms):
+    """Return a key with one arm for the other; 1.0 is not the arm True."""
+    if isinstance(key, tuple):
+        return tuple(_renamed(part, arms) for part in key)
+    same = [type(key) is type(arm) and key == arm for arm in arms]
+    return arms[same.index(False)] if any(same) else key
 
 
 def _reads(statement):
@@ -69,17 +120,16 @@ def _reads(statement):
     return named and "sweep" in names
 
 
-def swap(column, arms):
-    other = dict(zip(arms, reversed(arms), strict=True))
+def swap(columns, arms):
+    """Return a change of a recording that exchanges what stands in some columns of two arms."""
+    names = columns.split()
+    values = [dict(zip(names, arm if len(names) > 1 else [arm], strict=True)) for arm in arms]
 
-    def change(recording):
-        rows = [
-            {**row, column: other.get(row.get(column), row.get(column))} if column in row else row
-            for row in recording.rows
-        ]
-        return Recording(recording.provenance, rows)
+    def other(row):
+        found = {name: row.get(name) for name in names}
+        return row | values[1 - values.index(found)] if found in values else row
 
-    return change
+    return lambda recording: Recording(recording.provenance, [other(row) for row in recording.rows])
 
 
 @pytest.mark.parametrize(("page", "cells"), sorted({case[:2] for case in SWAPS}))
@@ -87,9 +137,14 @@ def test_the_cells_hold_as_they_are(page, cells):
     run(page, cells)
 
 
-@pytest.mark.parametrize(("page", "cells", "column", "arms"), SWAPS)
-def test_swapped_arms_are_noticed(page, cells, column, arms, monkeypatch):
-    change = swap(column, arms)
+@pytest.mark.parametrize(("page", "cells", "columns", "arms"), SWAPS)
+def test_swapped_arms_are_noticed(page, cells, columns, arms, monkeypatch):
+    change = swap(columns, arms)
     monkeypatch.setattr(experiments, "recorded", lambda name: change(recorded(name)))
     with pytest.raises(AssertionError):
         run(page, cells)
+
+
+@pytest.mark.parametrize(("page", "cells", "gathered", "arms"), LIVE)
+def test_swapped_results_are_noticed(page, cells, gathered, arms):
+    run_swapped(page, cells, gathered, arms)
