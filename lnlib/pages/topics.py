@@ -115,37 +115,40 @@ PLACES: dict[str, tuple[float, float]] = {  # x to the right, y down
     "VAE": (4.5, 8.2),
     "deep learning": (4.7, 7),
 }
-GERMAN = {
-    "uses": "benutzt",
-    "is a special case of": "ist Spezialfall von",
-    "replaces": "ersetzt",
-    "affects": "wirkt auf",
-    "does not explain": "erklärt nicht",
-    LN: "Layer Normalization",
-    "transformer": "Transformer",
-    "attention": "Attention",
-    "attention sink": "Attention Sink",
-    "residual connection": "Residualverbindung",
-    "diffusion model": "Diffusionsmodell",
-    "conditional LN": "Conditional LN",
-    "batch normalization": "Batch Normalization",
-    "group normalization": "Group Normalization",
-    "instance normalization": "Instance Normalization",
-    "weight normalization": "Weight Normalization",
-    "spectral normalization": "Spectral Normalization",
-    "deep learning": "Deep Learning",
-    "initialization": "Initialisierung",
-    "optimizer": "Optimierer",
-    "gain γ": "Skalierung γ",
-    "shift β": "Verschiebung β",
-    "learning rate": "Lernrate",
-    "weight decay": "Weight Decay",
-    "warm-up": "Warm-up",
-    "mixed precision": "gemischte Genauigkeit",
-    "plasticity": "Plastizität",
-    "outlier dimension": "Ausreißer-Dimension",
-    "quantization": "Quantisierung",
-    "internal covariate shift": "Internal Covariate Shift",
+NAMES: dict[str, dict[str, str]] = {  # in each language, where not as above
+    "en": {},
+    "de": {
+        "uses": "benutzt",
+        "is a special case of": "ist Spezialfall von",
+        "replaces": "ersetzt",
+        "affects": "wirkt auf",
+        "does not explain": "erklärt nicht",
+        LN: "Layer Normalization",
+        "transformer": "Transformer",
+        "attention": "Attention",
+        "attention sink": "Attention Sink",
+        "residual connection": "Residualverbindung",
+        "diffusion model": "Diffusionsmodell",
+        "conditional LN": "Conditional LN",
+        "batch normalization": "Batch Normalization",
+        "group normalization": "Group Normalization",
+        "instance normalization": "Instance Normalization",
+        "weight normalization": "Weight Normalization",
+        "spectral normalization": "Spectral Normalization",
+        "deep learning": "Deep Learning",
+        "initialization": "Initialisierung",
+        "optimizer": "Optimierer",
+        "gain γ": "Skalierung γ",
+        "shift β": "Verschiebung β",
+        "learning rate": "Lernrate",
+        "weight decay": "Weight Decay",
+        "warm-up": "Warm-up",
+        "mixed precision": "gemischte Genauigkeit",
+        "plasticity": "Plastizität",
+        "outlier dimension": "Ausreißer-Dimension",
+        "quantization": "Quantisierung",
+        "internal covariate shift": "Internal Covariate Shift",
+    },
 }
 
 
@@ -162,15 +165,15 @@ class Edge(NamedTuple):
 
 
 def translate(text: str, language: str) -> str:
-    """Return the name of a topic or a relation in a language of the book, `"de"` or `"en"`."""
-    return GERMAN.get(text, text) if language == "de" else text
+    """Return the name of a topic or a relation in a language of the book, a key of `NAMES`."""
+    return NAMES[language].get(text, text)
 
 
 def edges(language: str = "en") -> list[Edge]:
     """Return the map's relations.
 
     Args:
-        language: `"de"` or `"en"`.
+        language: a key of `NAMES`.
 
     Example:
         >>> edges()[0]
