@@ -1,8 +1,12 @@
-"""Which axes a method averages over, and every check of its arguments.
+"""Which axes a method averages over.
 
 The five methods differ in one thing: the set of axes that share a mean and a variance. A `Layout`
 states that set, and `lnlib.reference` (NumPy) and `lnlib.functional` (torch) are written around it.
 Shapes are plain tuples here, so this module needs neither library.
+
+What the methods share has a place of its own for each library: ε and its default stand in the
+signatures of `lnlib.reference`, `lnlib.functional` and `lnlib.modules`; the arithmetic stands in
+`lnlib.reference.standardize`, `lnlib.formula` and `lnlib.kernels`, the checks in `lnlib.checks`.
 """
 
 import math

@@ -18,9 +18,14 @@ class Sent(TorchDispatchMode):
         calls: the name of each operation with its n, in order.
 
     Example:
-        with Sent() as sent:
-            layer_norm(x)
-        sent.calls  # [("all-gather", 2 * len(x) + 1)]
+        >>> import torch
+        >>> from lnlib.distributed import launch, layer_norm
+        >>> def exchange():
+        ...     with Sent() as sent:
+        ...         layer_norm(torch.ones(3, 4))  # mean and variance of each row, and its width
+        ...     return sent.calls
+        >>> launch(exchange, processes=2)[0]
+        [('all-gather', 7)]
 
     Source: Thakur, Rabenseifner, Gropp (2005), https://doi.org/10.1177/1094342005051521.
     """
