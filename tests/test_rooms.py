@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ HEAVY = {  # the only modules that may import these
     "sklearn": {"experiments.ensembles", "experiments.generative"},
     "scipy": {"experiments.pairs"},
     "gymnasium": {"experiments.reinforcement"},
+    "book": set(),
 }
+IN_FUNCTIONAL = {"formula", "modules", "recurrent", "variants"}  # their tests
 
 
 def name_of(path):
@@ -50,19 +53,25 @@ def name_of(path):
 
 
 def imports(path):
-    """Dotted names that a module imports, of this package without its name."""
+    """Dotted names of the modules that a module imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if base.split(".")[0] == "lnlib":
-                for alias in node.names:
-                    inside = (PACKAGE.parent / base.replace(".", "/") / f"{alias.name}.py").exists()
-                    room = (PACKAGE.parent / base.replace(".", "/") / alias.name).is_dir()
-                    yield f"{base}.{alias.name}" if inside or room else base
-            else:
-                yield base
+            assert not node.level, f"{path}: the import in line {node.lineno} begins with a dot"
+            folder = ROOT / node.module.replace(".", "/")
+            for name in (alias.name for alias in node.names):
+                module = (folder / f"{name}.py").exists() or (folder / name).is_dir()
+                yield f"{node.module}.{name}" if module else node.module
+
+
+def circle(paths):
+    """Modules that import each other in turn, or None."""
+    graph = {name: {*imports(path)} & paths.keys() - {name} for name, path in paths.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
 
 
 def floor_of(name):
@@ -85,11 +94,25 @@ def test_imports_run_one_way(path):
             assert own in HEAVY[library], f"{own} imports {library}"
 
 
-def test_the_floors_would_see_an_import_that_runs_back(tmp_path):
+@pytest.mark.parametrize("package", ["lnlib", "book"])
+def test_no_modules_import_each_other(package):
+    found = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / package).rglob("*.py"))
+    names = {path: ".".join(part for part in path.parts if part != "__init__") for path in found}
+    assert circle({name: ROOT / f"{path}.py" for path, name in names.items()}) is None
+
+
+def test_an_import_that_runs_back_is_seen(tmp_path):
     (tmp_path / "m.py").write_text("from lnlib import functional\nfrom lnlib.kernels import gpu\n")
+    (tmp_path / "n.py").write_text("import m\n")
+    (tmp_path / "dot.py").write_text("from . import functional\n")
     assert list(imports(tmp_path / "m.py")) == ["lnlib.functional", "lnlib.kernels.gpu"]
     assert floor_of("functional") > floor_of("formula")
     assert floor_of("kernels.bench") > floor_of("kernels.gpu")
+    modules = {"m": tmp_path / "m.py", "n": tmp_path / "n.py"}
+    assert circle(modules) is None
+    assert circle({"lnlib.functional": tmp_path / "n.py", "m": tmp_path / "m.py"})
+    with pytest.raises(AssertionError, match="line 1 begins with a dot"):
+        list(imports(tmp_path / "dot.py"))
 
 
 def test_every_room_is_listed_and_no_other():
@@ -97,6 +120,12 @@ def test_every_room_is_listed_and_no_other():
     assert found - {"__init__", "lnlib"} == {*lnlib.ROOMS}
     assert {*lnlib.ROOMS} < {*dir(lnlib)}
     assert not {"Any", "import_module", "TYPE_CHECKING"} & {*dir(lnlib)}
+
+
+def test_the_tests_have_the_same_rooms():
+    tests = ROOT / "tests"
+    found = {path.stem.removeprefix("test_") for path in tests.iterdir()}
+    assert {*lnlib.ROOMS} - found == IN_FUNCTIONAL
 
 
 @pytest.mark.parametrize("room", lnlib.ROOMS)
