@@ -9,7 +9,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-ENDING = r"(?:e?[sn]|er?|-\d)?"  # Transformers, Lernraten, GPT-2
+from book.tools.languages import LANGUAGES
+
 NOT_LINKED = (
     nodes.title,
     nodes.term,
@@ -50,22 +51,29 @@ def collect(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return [] if env.book_terms == before else [*env.found_docs]  # type: ignore[attr-defined]
 
 
-def pattern(terms: Terms) -> re.Pattern[str]:
+def pattern(terms: Terms, endings: str) -> re.Pattern[str]:
     """Match any of the terms as a whole word, the longest first, its first letter in any case.
 
-    >>> pattern({"batch normalization": "", "LN": ""}).findall("Batch normalization, LN-net, LNs")
+    Args:
+        terms: what to match.
+        endings: a pattern of what may follow a term.
+
+    >>> pattern({"batch normalization": "", "LN": ""}, "s").findall("Batch normalization, LNs")
     [('Batch normalization', ''), ('LN', 's')]
+    >>> pattern({"LN": ""}, "s").findall("an LN-net")
+    []
     """
     longest_first = sorted(terms, key=len, reverse=True)
     words = (f"(?i:{re.escape(t[0])}){re.escape(t[1:])}" for t in longest_first)
-    return re.compile(rf"(?<![\w-])({'|'.join(words)})({ENDING})(?![\w-])")
+    return re.compile(rf"(?<![\w-])({'|'.join(words)})((?:{endings})?)(?![\w-])")
 
 
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each term on a page; on the glossary's page, in each definition."""
     for glossary, terms in app.env.book_terms.items():  # type: ignore[attr-defined]
         entries = [*doctree.findall(nodes.definition_list_item)] if page == glossary else []
-        words, uri = pattern(terms), app.builder.get_relative_uri(page, glossary)
+        words = pattern(terms, LANGUAGES[app.config.language]["endings"])
+        uri = app.builder.get_relative_uri(page, glossary)
         targets = {term.casefold(): at for term, at in terms.items()}
         for scope in entries or [doctree]:
             used = set(terms_of(scope).values()) if entries else set()

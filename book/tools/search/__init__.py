@@ -45,6 +45,7 @@ def install(folder: Path, pages: dict[str, BeautifulSoup], language: str) -> Non
     content = {
         "language": language,
         "stemmer": words["stemmer"],
+        "digraphs": words["digraphs"],
         "text": words["search"],
         "units": [unit.entry(index) for reader in readers for unit in reader.units],
     }

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
-const { language, stemmer, text, units } = JSON.parse(readFileSync(0, "utf8"));
+const { language, stemmer, digraphs, text, units } = JSON.parse(readFileSync(0, "utf8"));
 const segmenter = new Intl.Segmenter(language, { granularity: "sentence" });
 const sentences = (block) => [...segmenter.segment(block)].map(({ segment }) => segment.trim());
 const content = units.map(([kind, page, place, title, terms, blocks, ...rest]) =>
@@ -18,7 +18,7 @@ const { outputFiles } = await build({
       import { searchIn } from "./engine.mjs";
       globalThis.bookSearch = {
         text: ${JSON.stringify(text)},
-        ready: searchIn({ language: ${JSON.stringify(language)}, stem, common }, ${JSON.stringify(content)}),
+        ready: searchIn({ digraphs: ${JSON.stringify(digraphs)}, stem, common }, ${JSON.stringify(content)}),
       };`,
     resolveDir: import.meta.dirname,
   },

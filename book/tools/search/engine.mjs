@@ -24,10 +24,11 @@ function remember(work) {
 }
 
 // How a language compares words: without case, accents and endings, umlauts written either way.
-function reader({ language, stem, common }) {
+function reader({ digraphs, stem, common }) {
+  const pairs = digraphs && new RegExp(digraphs, "g");
   const fold = (word) => {
     const letters = word.normalize("NFKC").toLowerCase();
-    const vowels = language === "de" ? letters.replace(/([ao]|(?<![aeq])u)e/g, "$1") : letters;
+    const vowels = pairs ? letters.replace(pairs, "$1") : letters;
     return vowels.normalize("NFD").replace(/\p{M}/gu, "").replaceAll("ß", "ss");
   };
   const root = remember((folded) => SAME[folded] ?? stem(folded.replace(/^([cm])(\d)$/, "$10$2")));
