@@ -356,15 +356,3 @@ def test_editions_differ_in_language_title_and_paths_only():
         differing = {k for k in first if first[k] != other[k]}
         assert differing == {"author", "copyright", "repository", "sphinx"}
         assert set(first["sphinx"]["config"]) == set(other["sphinx"]["config"])
-
-
-def keys(entry):
-    """What an entry of `languages.yml` says, without how."""
-    return {
-        k: keys(v) if isinstance(v, dict) else None for k, v in entry.items() if k != "settings"
-    }
-
-
-@pytest.mark.parametrize("language", OTHERS)
-def test_every_language_says_the_same(language):
-    assert keys(LANGUAGES[language]) == keys(LANGUAGES[FIRST])

