@@ -2,7 +2,8 @@
 
 A sweep is a list of points, each the keyword arguments of one run. Every finished run is one line
 of a file at once, so an interrupted sweep goes on where it stopped. A finished sweep travels with
-the package, in `lnlib/recordings/`, together with the versions it was computed with.
+the package, in `lnlib/recordings/`, together with the versions it was computed with. Each page's
+module lists its own in `SWEEPS`; `lnlib.experiments.__main__` gathers them.
 """
 
 import json
