@@ -221,6 +221,8 @@ def made_for(module: str, channels: int, shape: tuple[int, ...], axis: int = 1) 
 
 
 def size(name: str, value: int) -> None:
-    """Reject a number of entries below one."""
+    """Reject a number of entries that is no int, or below one."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an int, got {value!r}; pass the number of entries")
     if value < 1:
         raise ValueError(f"{name} must be positive, got {value}; pass the number of entries")

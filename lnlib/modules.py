@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lnlib import checks, functional
 from lnlib.checks import NormalizedShape
+from lnlib.formula import TENSORS
 
 MakeNorm = Callable[[int], nn.Module]  # of a width: nn.LayerNorm, nn.Identity
 
@@ -138,6 +139,7 @@ class _Channels(nn.Module):
     _ndims: tuple[int, ...]
 
     def _check_input_dim(self, input: Tensor) -> None:
+        checks.kind(TENSORS, "input", input)
         checks.ndim(tuple(input.shape), self._ndims, type(self).__name__)
 
 
@@ -233,5 +235,6 @@ def _optional(bias: bool) -> dict[str, bool]:
 
 def _check_channels(module: nn.Module, channels: int, input: Tensor) -> None:
     """Blame the input if it has other channels than the module has parameters and buffers."""
+    checks.kind(TENSORS, "input", input)
     if next(chain(module.parameters(), module.buffers()), None) is not None and input.ndim > 1:
         checks.made_for(type(module).__name__, channels, tuple(input.shape))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lnlib import checks
+from lnlib.formula import TENSORS
 from lnlib.modules import MakeNorm
 
 
@@ -28,6 +29,12 @@ class _Cell(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
+
+    def _check(self, input: Tensor, **state: Tensor) -> None:
+        checks.real_input(TENSORS, input, 1)
+        checks.made_for(type(self).__name__, self.input_size, tuple(input.shape), axis=-1)
+        for name, value in state.items():
+            checks.shape(name, tuple(value.shape), (*input.shape[:-1], self.hidden_size))
 
 
 class LSTMCell(_Cell):
@@ -61,6 +68,7 @@ class LSTMCell(_Cell):
     def forward(self, input: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return h' and c', of shape (N, H), for x of shape (N, input_size)."""
         h, c = state
+        self._check(input, h=h, c=c)
         sums = self.norm_ih(input @ self.weight_ih.T) + self.bias_ih
         sums = sums + self.norm_hh(h @ self.weight_hh.T) + self.bias_hh
         i, f, g, o = sums.chunk(4, -1)
@@ -96,6 +104,7 @@ class GRUCell(_Cell):
 
     def forward(self, input: Tensor, h: Tensor) -> Tensor:
         """Return h', of shape (N, H), for x of shape (N, input_size)."""
+        self._check(input, h=h)
         both = [2 * self.hidden_size, self.hidden_size]
         ih, in_ = (input @ self.weight_ih.T).split(both, -1)
         hh, hn = (h @ self.weight_hh.T).split(both, -1)

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnlib import checks
+from lnlib.formula import TENSORS
+from lnlib.modules import LayerNorm
 
 
 class _Sized(nn.Module):
     """A module made for a number of entries on one axis, which it checks and shows."""
 
-    _axis = -1
+    _axis, _ndim = -1, 1  # of the input: where the entries are, and how many axes it has at least
     _shown: tuple[str, ...] = ("eps",)
 
     def __init__(self, width: int, name: str = "width") -> None:
@@ -26,6 +28,7 @@ class _Sized(nn.Module):
         self.width = width
 
     def _check(self, x: Tensor) -> None:
+        checks.real_input(TENSORS, x, self._ndim)
         checks.made_for(type(self).__name__, self.width, tuple(x.shape), self._axis)
 
     def extra_repr(self) -> str:
@@ -125,12 +128,12 @@ class PartialRMSNorm(_Sized):
         return self.weight * x * torch.rsqrt(power + self.eps)
 
 
-class DetachNorm(nn.LayerNorm):
+class DetachNorm(LayerNorm):
     """Layer norm whose mean and variance count as constants in the backward pass: dx = r γ δ.
 
     The same forward pass, a wrong gradient on purpose: what it loses is what the true one gives.
 
-    Arguments as `torch.nn.LayerNorm`.
+    Arguments as `lnlib.LayerNorm`.
 
     Example:
         >>> x = torch.tensor([[1.0, 3.0]], requires_grad=True)
@@ -143,7 +146,7 @@ class DetachNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer norm of `input`."""
-        checks.trailing(tuple(input.shape), self.normalized_shape)
+        checks.rows(TENSORS, input, self.normalized_shape)
         axes = tuple(range(-len(self.normalized_shape), 0))
         variance, mean = torch.var_mean(input.detach(), axes, correction=0, keepdim=True)
         x_hat = (input - mean) * torch.rsqrt(variance + self.eps)
@@ -284,6 +287,7 @@ class ConditionalLayerNorm(_Sized):
         (2023), https://arxiv.org/abs/2212.09748.
     """
 
+    _ndim = 2
     _shown = ("gate", "eps")
 
     def __init__(
@@ -305,6 +309,7 @@ class ConditionalLayerNorm(_Sized):
             condition: of shape (N, condition_width), one for each example.
         """
         self._check(x)
+        checks.shape("condition", tuple(condition.shape), (len(x), self.condition.in_features))
         found = self.condition(condition)
         spread = found.view(len(x), *[1] * (x.ndim - 2), -1)
         gain, shift, *gate = spread.split(self.width, -1)
@@ -357,6 +362,7 @@ class PowerNorm(_Sized):
     Source: Shen et al. (2020), https://arxiv.org/abs/2003.07845, and the authors' code.
     """
 
+    _ndim = 2
     _shown = ("eps", "alpha_fwd", "alpha_bkw", "warmup_steps")
 
     running_power: Tensor
@@ -420,7 +426,7 @@ class SwitchableNorm(_Sized):
     Source: Luo et al. (2019), https://arxiv.org/abs/1806.10779.
     """
 
-    _axis = 1
+    _axis, _ndim = 1, 3
     _shown = ("eps", "momentum")
 
     running_mean: Tensor
@@ -429,6 +435,7 @@ class SwitchableNorm(_Sized):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(num_features, "num_features")
         checks.eps(eps)
+        checks.momentum(momentum, None)
         self.eps, self.momentum = eps, momentum
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))

@@ -307,7 +307,11 @@ MAKE_WITH_MOMENTUM = of_each(MOMENTUM, "n.BatchNorm1d(3, {})", "n.InstanceNorm2d
 LAYER = ValueError, "normalized_shape (4,) must equal the trailing sizes of the input"
 GROUP_CHANNELS = ValueError, "GroupNorm was made for 4 channels"
 BATCH_CHANNELS = ValueError, "BatchNorm1d was made for 3 channels"
+NO_TENSOR = TypeError, "input must be of type Tensor", "lnlib.reference takes arrays"
 CALL = [
+    ("n.GroupNorm(2, 4)([[1.0] * 4])", *NO_TENSOR, "got list"),
+    ("n.BatchNorm1d(4)([[1.0] * 4])", *NO_TENSOR, "got list"),
+    ("n.InstanceNorm1d(3)(np.ones((2, 3, 4)))", *NO_TENSOR, "got ndarray"),
     ("n.LayerNorm(3)(a(2, 3, dtype='int64'))", *FLOAT, "got torch.int64"),
     ("n.LayerNorm(3)(a(2, 3, dtype='bool'))", *FLOAT, "got torch.bool"),
     ("n.LayerNorm(3)(a(2, 3, dtype='complex64'))", *FLOAT, "got torch.complex64"),

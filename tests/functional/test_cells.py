@@ -42,3 +42,16 @@ def test_normed_lstm_is_the_authors_formula():
 def test_cell_refuses_an_empty_state(kind):
     with pytest.raises(ValueError, match="hidden_size must be positive, got 0"):
         kind(3, 0)
+
+
+@pytest.mark.parametrize("kind", [LSTMCell, GRUCell])
+def test_cell_blames_what_has_another_width(kind):
+    def step(inputs, hidden):
+        h = torch.ones(2, hidden)
+        return kind(3, 5)(torch.ones(2, inputs), (h, h) if kind is LSTMCell else h)
+
+    step(3, 5)
+    with pytest.raises(ValueError, match=r"Cell was made for 3 entries .* shape \(2, 4\); move"):
+        step(4, 5)
+    with pytest.raises(ValueError, match=r"h must have shape \(2, 5\), got \(2, 4\); reshape"):
+        step(3, 4)

@@ -1,6 +1,7 @@
 """The variants: each against its formula written another way, its gradient, and bad input."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -319,6 +320,8 @@ def test_deepnorm_constants():
         (lambda: variants.PowerNorm(4, alpha_fwd=1.1), r"alpha_fwd must be in \[0, 1\], got 1.1"),
         (lambda: variants.PowerNorm(4, alpha_bkw=-1.0), r"alpha_bkw must be in \[0, 1\], got -1"),
         (lambda: variants.SwitchableNorm(3, eps=-1.0), "eps must be finite and >= 0, got -1"),
+        (lambda: variants.SwitchableNorm(3, momentum=3.0), "momentum is the weight .* got 3"),
+        (lambda: variants.DetachNorm(3, eps=-1.0), "eps must be finite and >= 0, got -1"),
         (lambda: variants.deepnorm_constants(0), "depth must be positive, got 0"),
     ],
 )
@@ -327,9 +330,42 @@ def test_bad_input_is_named(make, message):
         make()
 
 
+def test_a_width_is_a_whole_number():
+    with pytest.raises(TypeError, match=r"width must be an int, got 4\.5; pass the number"):
+        variants.ScaleNorm(4.5)
+
+
 def test_detach_norm_names_a_wrong_shape():
     with pytest.raises(ValueError, match="normalized_shape"):
         variants.DetachNorm(5)(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "axes"),
+    [
+        (variants.ScaleNorm(4), (), 1),
+        (variants.PowerNorm(4), (4,), 2),
+        (variants.SwitchableNorm(4), (2, 4), 3),
+    ],
+)
+def test_missing_axes_are_named(module, shape, axes):
+    with pytest.raises(ValueError, match=rf"at least {axes} axes, got shape .*; add the missing"):
+        module(torch.ones(shape))
+
+
+@pytest.mark.parametrize("module", [variants.AdaNorm(4), variants.DetachNorm(4)])
+def test_only_real_tensors_are_taken(module):
+    with pytest.raises(TypeError, match="input must be of type Tensor, got ndarray; lnlib"):
+        module(np.ones((2, 4)))
+    with pytest.raises(TypeError, match=r"must be real floating point, got torch\.int64; convert"):
+        module(torch.ones(2, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,)])
+def test_a_conditional_norm_takes_one_condition_for_each_example(shape):
+    message = re.escape(f"condition must have shape (2, 3), got {shape}; reshape")
+    with pytest.raises(ValueError, match=message):
+        variants.ConditionalLayerNorm(4, 3)(torch.ones(2, 5, 4), torch.ones(shape))
 
 
 SHOWN = {
