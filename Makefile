@@ -55,7 +55,7 @@ address: .venv/site/.installed ## write the published address: URL=...; REVISION
 	$(SITE)/python -m book.tools.address "$(URL)" --revision "$(or $(REVISION),main)"
 
 node_modules/.installed: package.json package-lock.json .venv/site/.installed
-	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	$(SITE)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || $(call failed,npm)
 	touch $@
 
 pins: .venv/test/.installed ## write requirements.txt anew from pyproject.toml; UPGRADE=--upgrade for newer versions
@@ -72,17 +72,19 @@ clean: ## remove what was built, keep the environments
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit( \
 	  "$(NEEDS), but $(PYTHON) is %d.%d$(NAME_ANOTHER)" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv/$*
-	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || { echo "$(OFFLINE)"; exit 1; }
+	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || $(call failed,pip)
 	$(if $(EXTRA),$(torch-without-gpu))
-	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA)
+	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA) \
+	  || $(call failed,pip)
 	touch $@
 
 NEEDS := make needs Python 3.11 to 3.14
 NAME_ANOTHER := : name another, as in make PYTHON=python3.13
-OFFLINE := No package index answers. The first run needs the network, or a pip configuration that names a mirror.
+failed = { echo "$(1) failed. If the network is missing: the first run needs it, or a mirror in the configuration of $(1)."; \
+  exit 1; }
 
 define torch-without-gpu
 if [[ $$(uname) == Linux && ! -e /proc/driver/nvidia ]]; then \
   .venv/$*/bin/python -m pip install --no-deps --constraint requirements.txt --index-url $(CPU_TORCH) \
-    --timeout 5 --retries 1 torch || echo "No torch for CPUs there: going on with the one for GPUs, 3 GB."; fi
+    --timeout 5 --retries 1 torch || echo "No torch for CPUs there: going on with the one for GPUs, 2.5 GB."; fi
 endef

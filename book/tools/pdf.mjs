@@ -1,13 +1,11 @@
 // Print a page as a PDF. node pdf.mjs URL FILE; fails if something is wider than the paper.
 import { chromium } from "playwright-core";
+import { BROWSER } from "./browser.mjs";
 
 const [url, file] = process.argv.slice(2);
 const margin = { top: "20mm", bottom: "20mm", left: "20mm", right: "20mm" };
 const width = Math.floor(((210 - 40) / 25.4) * 96); // of the text on A4, in CSS pixels
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-});
+const browser = await chromium.launch(BROWSER);
 try {
   const page = await browser.newPage({ viewport: { width, height: 1000 } });
   await page.emulateMedia({ media: "print" });

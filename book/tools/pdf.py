@@ -1,6 +1,7 @@
 """Print an edition of the built site as one PDF, with contents and links that lead inside it."""
 
 import os
+import sys
 from copy import copy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -96,8 +97,8 @@ def main() -> None:
     for edition in LANGUAGES:
         html, pdf = FOLDER / f"{edition}.html", FOLDER / PDF.format(edition)
         html.write_text(str(whole(SITE / edition, edition)), encoding="utf-8")
-        script = str(HERE / "pdf.mjs")
-        node([script, html.as_uri(), str(pdf)], return_completed_process=True, check=True)
+        if failed := node([str(HERE / "pdf.mjs"), html.as_uri(), str(pdf)]):
+            sys.exit(failed)
         print(os.path.relpath(pdf))
 
 

@@ -1,5 +1,5 @@
 // The built site: its pages, a browser that opens them, a static server on the loopback interface.
-import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
+import { createReadStream, readdirSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -9,17 +9,10 @@ import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createGzip } from "node:zlib";
 import { chromium } from "playwright-core";
+import { BROWSER } from "../../book/tools/browser.mjs";
 
 export const SITE = join(dirname(fileURLToPath(import.meta.url)), "../../_build/site");
-const BROWSER = {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-};
 export const PATIENCE = 5 * 60 * 1000; // ms: a slow machine is no fault of a page
-if (!existsSync(BROWSER.executablePath)) {
-  console.error(`no Chromium at ${BROWSER.executablePath}: apt-get install chromium, or set CHROMIUM=/path/to/it`);
-  process.exit(1);
-}
 const GENERATED = new Set(["genindex.html", "search.html"]); // by the theme, no text of ours
 export const EDITIONS = readdirSync(SITE, { withFileTypes: true }).filter((e) => e.isDirectory()).map(({ name }) => name);
 export const PAGES = EDITIONS.flatMap((edition) =>
