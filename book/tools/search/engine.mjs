@@ -3,7 +3,7 @@ import MiniSearch from "minisearch";
 
 const FIELDS = { title: 12, terms: 6, page: 2, text: 1, captions: 0.5, code: 0.1 };
 const KINDS = { section: 1, term: 0.7, exercise: 0.1, claim: 0.2, solution: 0.05, work: 0.05 };
-const NAMED = 3; // for a title that is the question
+const NAMED = 3; // for a title or an index entry that is the question
 const BEGINNING = 0.4; // what “norm” counts in “normal”
 const COMMON = 0.2; // what “which” and “my” count
 const COVERED = 0.6; // the part of a question that a result must hold, rare words weighing more
@@ -121,7 +121,7 @@ export async function searchIn(language, units) {
         if (word.weight) for (const term of terms) result.held.set(term, word);
       }
     }
-    const named = ({ title }) => title.split(", ").some((name) => spell(name) === spell(query));
+    const named = ({ title, terms }) => [...title.split(", "), ...terms].some((name) => spell(name) === spell(query));
     const rank = ({ id, strength, covered }) => strength * covered * (named(documents[id]) ? NAMED : 1);
     return [...results.values()]
       .filter(({ covered }) => covered >= COVERED)
