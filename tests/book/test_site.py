@@ -35,6 +35,7 @@ NOT_PROSE = (
 NOT_LINKED = f"{NOT_PROSE}, a, blockquote, .claim, .admonition-title, figcaption, .rubric"
 PAGES = ("genindex", "index", "page")  # of the small book
 ADDRESS = "https://example.github.io/layer-normalization/"
+WIDEST_FIGURE = 640  # px; as wide as `custom.css` shows one that scrolls
 BUDGET = {  # of a page; bytes as they travel
     "first view": 400 * 1024,
     "requests": 24,
@@ -222,6 +223,12 @@ def test_no_page_waits_for_a_script_or_jumps_when_a_figure_comes(html):
     for path, page in html.items():
         assert page.select("script[src]:not([defer])") == [], path
         assert page.select("article img:not([width][height])") == [], path
+
+
+def test_a_figure_that_a_phone_would_shrink_too_far_scrolls_there(html):
+    for path, page in html.items():
+        figures = page.select(".cell_output img:not(.wide)")
+        assert [f["src"] for f in figures if int(f["width"]) > WIDEST_FIGURE] == [], path
 
 
 def test_every_figure_has_alt_text(html):
