@@ -1,8 +1,8 @@
 r"""The functions of `lnlib.reference` on torch tensors, differentiable to every order.
 
-The five methods choose the axes (`lnlib.layout`), and `lnlib.formula` computes them in plain
-operations. Of `layer_norm` and `rms_norm` there are kernels too (`lnlib.kernels`), which run where
-they can: a tensor goes the first of the `ways` that takes it.
+The five methods choose the axes (`lnlib.layout`), and a tensor goes the first of the `ways` that
+takes it: `lnlib.kernels` on a GPU (`layer_norm` and `rms_norm`), `lnlib.kernels.cpu` on a processor,
+and where neither can, `lnlib.formula` in plain operations.
 
 Names, order and defaults of the arguments are those of `torch.nn.functional`. Statistics are
 computed in at least float32 and the result is cast once, to the dtype of `input`, under autocast
@@ -28,26 +28,28 @@ from torch import Tensor
 from lnlib import checks, formula, kernels
 from lnlib import layout as lay
 from lnlib.checks import NormalizedShape
+from lnlib.kernels import cpu
 from lnlib.layout import Layout
 
-ways: tuple[Any, ...] = (kernels, formula)
+ways: tuple[Any, ...] = (kernels, cpu, formula)
 
 
-def way(norm: str, x: Tensor) -> Callable[..., Tensor]:
-    """Return the first function that can compute `layer_norm` or `rms_norm` of a tensor."""
+def way(norm: str, x: Tensor) -> Callable[..., Any]:
+    """Return the first function that can compute a tensor's `layer_norm`, `rms_norm`, `normalize`."""
     for each in ways:
-        if each.takes(x):
-            return cast(Callable[..., Tensor], getattr(each, norm))
+        if hasattr(each, norm) and each.takes(x):
+            return cast(Callable[..., Any], getattr(each, norm))
     names = ", ".join(each.__name__ for each in ways)
     raise RuntimeError(f"{norm}: {names} cannot take this tensor; add lnlib.formula to `only`")
 
 
 @contextmanager
 def only(*chosen: Any) -> Iterator[None]:
-    """Let `layer_norm` and `rms_norm` go these ways only, in all threads, within a block.
+    """Let the norms go these ways only, in all threads, within a block.
 
     Args:
-        chosen: of `lnlib.kernels` and `lnlib.formula`, in the order in which they are asked.
+        chosen: of `lnlib.kernels`, `lnlib.kernels.cpu` and `lnlib.formula`, in the order in which
+            they are asked.
 
     Example:
         >>> with only(formula):
@@ -76,7 +78,7 @@ def layer_norm(
     $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$
 
     Arguments, result and errors: `lnlib.reference.layer_norm`, with tensors and without
-    `eps_mode`. On a GPU with Triton `lnlib.kernels` computes it, unless `only` says otherwise.
+    `eps_mode`. Which of the `ways` computes it, `only` can say.
 
     Example:
         >>> layer_norm(torch.tensor([[0.0, 2.0]]), (2,), eps=0.0)
@@ -84,7 +86,8 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
     """
-    return way("layer_norm", input)(input, normalized_shape, weight, bias, eps)
+    y: Tensor = way("layer_norm", input)(input, normalized_shape, weight, bias, eps)
+    return y
 
 
 def rms_norm(
@@ -106,7 +109,8 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
-    return way("rms_norm", input)(input, normalized_shape, weight, eps)
+    y: Tensor = way("rms_norm", input)(input, normalized_shape, weight, eps)
+    return y
 
 
 # --- methods with channels on axis 1 -----------------------------------------------------------
@@ -134,7 +138,9 @@ def group_norm(
     """
     shape = checks.channels(formula.TENSORS, input, weight=weight, bias=bias)
     checks.groups(shape[1], num_groups)
-    return formula.normalize(input, lay.group_layout(shape, num_groups), weight, bias, eps)[0]
+    layout = lay.group_layout(shape, num_groups)
+    y: Tensor = way("normalize", input)(input, layout, weight, bias, eps)[0]
+    return y
 
 
 def instance_norm(
@@ -172,7 +178,7 @@ def instance_norm(
             input, layout, running_mean, running_var, weight, bias, eps
         )
     checks.several_values(tuple(input.shape), layout, "instance_norm")
-    y, mean, var = formula.normalize(input, layout, weight, bias, eps)
+    y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         _update_running(running_mean, running_var, mean, var, layout, momentum, unbiased=True)
     return y
@@ -218,7 +224,7 @@ def batch_norm(
             input, layout, running_mean, running_var, weight, bias, eps
         )
     checks.several_values(tuple(input.shape), layout, "batch_norm")
-    y, mean, var = formula.normalize(input, layout, weight, bias, eps)
+    y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         factor = _update_counter(num_batches_tracked, momentum, formula.statistics_dtype(input))
         _update_running(running_mean, running_var, mean, var, layout, factor, unbiased)
