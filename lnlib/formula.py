@@ -73,8 +73,8 @@ def normalize(
         x_hat, _, mean, var = compute(x, layout.axes, float(eps), center)
     else:
         x_hat = mean = var = x
-    y = _affine(x_hat.reshape(input.shape), weight, bias, layout)
-    return y.to(input.dtype), mean, var
+    y = _affine(x_hat.reshape(input.shape), weight, bias, layout).to(input.dtype)
+    return _in_the_order_of(input, y), mean, var
 
 
 def normalize_running(
@@ -92,6 +92,14 @@ def normalize_running(
     mean = running_mean.to(dtype).reshape(layout.parameter)
     rstd = (running_var.to(dtype) + eps).rsqrt().reshape(layout.parameter)
     return _affine((input.to(dtype) - mean) * rstd, weight, bias, layout).to(input.dtype)
+
+
+def _in_the_order_of(x: Tensor, y: Tensor) -> Tensor:
+    """Return images with their channels last in memory, if they came so."""
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if (order := orders.get(x.ndim)) and x.is_contiguous(memory_format=order):
+        return y if x.is_contiguous() else y.contiguous(memory_format=order)
+    return y
 
 
 def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, layout: Layout) -> Tensor:

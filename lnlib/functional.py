@@ -1,12 +1,13 @@
 r"""The functions of `lnlib.reference` on torch tensors, differentiable to every order.
 
 The five methods choose the axes (`lnlib.layout`), and a tensor goes the first of the `ways` that
-takes it: `lnlib.kernels` on a GPU (`layer_norm` and `rms_norm`), `lnlib.kernels.cpu` on a processor,
-and where neither can, `lnlib.formula` in plain operations.
+takes it: `lnlib.kernels` on a GPU (`layer_norm` and `rms_norm`), `lnlib.kernels.cpu` on the
+processor, and where neither can, `lnlib.formula` in plain operations.
 
 Names, order and defaults of the arguments are those of `torch.nn.functional`. Statistics are
 computed in at least float32 and the result is cast once, to the dtype of `input`, under autocast
-too. Wrong arguments raise the same errors as in `lnlib.reference`.
+too. Wrong arguments raise the same errors as in `lnlib.reference`. For `torch.fx` each function is
+one node.
 
 Example:
     >>> import torch
@@ -23,7 +24,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from lnlib import checks, formula, kernels
 from lnlib import layout as lay
@@ -35,7 +36,7 @@ ways: tuple[Any, ...] = (kernels, cpu, formula)
 
 
 def way(norm: str, x: Tensor) -> Callable[..., Any]:
-    """Return the first function that can compute a tensor's `layer_norm`, `rms_norm`, `normalize`."""
+    """Return the first function that can compute `layer_norm`, `rms_norm` or `normalize`."""
     for each in ways:
         if hasattr(each, norm) and each.takes(x):
             return cast(Callable[..., Any], getattr(each, norm))
@@ -66,6 +67,7 @@ def only(*chosen: Any) -> Iterator[None]:
 # --- layer norm and RMSNorm --------------------------------------------------------------------
 
 
+@fx.wrap
 def layer_norm(
     input: Tensor,
     normalized_shape: NormalizedShape,
@@ -90,6 +92,7 @@ def layer_norm(
     return y
 
 
+@fx.wrap
 def rms_norm(
     input: Tensor,
     normalized_shape: NormalizedShape,
@@ -116,6 +119,7 @@ def rms_norm(
 # --- methods with channels on axis 1 -----------------------------------------------------------
 
 
+@fx.wrap
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -143,6 +147,7 @@ def group_norm(
     return y
 
 
+@fx.wrap
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -178,12 +183,14 @@ def instance_norm(
             input, layout, running_mean, running_var, weight, bias, eps
         )
     checks.several_values(tuple(input.shape), layout, "instance_norm")
+    y: Tensor
     y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         _update_running(running_mean, running_var, mean, var, layout, momentum, unbiased=True)
     return y
 
 
+@fx.wrap
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -218,16 +225,20 @@ def batch_norm(
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
     checks.running(running_mean, running_var, not training, "training")
+    if momentum is not None:
+        checks.momentum(momentum, None)
     layout = lay.batch_layout(shape)
     if not training:
         return formula.normalize_running(
             input, layout, running_mean, running_var, weight, bias, eps
         )
     checks.several_values(tuple(input.shape), layout, "batch_norm")
+    y: Tensor
     y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
-    if running_mean is not None and input.numel():
+    if running_mean is not None:
         factor = _update_counter(num_batches_tracked, momentum, formula.statistics_dtype(input))
-        _update_running(running_mean, running_var, mean, var, layout, factor, unbiased)
+        if input.numel():
+            _update_running(running_mean, running_var, mean, var, layout, factor, unbiased)
     return y
 
 
@@ -260,5 +271,8 @@ def _update_running(
     if unbiased:
         var = var * (layout.group_size / (layout.group_size - 1))
     for running, new in ((running_mean, mean), (running_var, var)):
-        average = new.reshape(-1, running.numel()).mean(0).to(running.dtype)
-        running.lerp_(average, torch.as_tensor(momentum, dtype=running.dtype))
+        dtype = torch.promote_types(running.dtype, new.dtype)  # rounded once
+        average = new.reshape(-1, running.numel()).mean(0).to(dtype)
+        running.copy_(
+            torch.lerp(running.to(dtype), average, torch.as_tensor(momentum, dtype=dtype))
+        )

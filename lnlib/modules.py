@@ -19,6 +19,7 @@ from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from lnlib import checks, functional
 from lnlib.checks import NormalizedShape
@@ -139,6 +140,8 @@ class _Channels(nn.Module):
     _ndims: tuple[int, ...]
 
     def _check_input_dim(self, input: Tensor) -> None:
+        if isinstance(input, Proxy):
+            return
         checks.kind(TENSORS, "input", input)
         checks.ndim(tuple(input.shape), self._ndims, type(self).__name__)
 
@@ -235,6 +238,8 @@ def _optional(bias: bool) -> dict[str, bool]:
 
 def _check_channels(module: nn.Module, channels: int, input: Tensor) -> None:
     """Blame the input if it has other channels than the module has parameters and buffers."""
+    if isinstance(input, Proxy):  # of a symbolic trace, without a shape yet
+        return
     checks.kind(TENSORS, "input", input)
     if next(chain(module.parameters(), module.buffers()), None) is not None and input.ndim > 1:
         checks.made_for(type(module).__name__, channels, tuple(input.shape))

@@ -1,8 +1,8 @@
 r"""The five norms on the reader's own processor: compiled loops read memory once each way.
 
 `normalize` sees every method as groups of entries (`lnlib.layout`), shares them out to as many
-threads as `torch.set_num_threads` says, and lets `lnlib.kernels.loops` do the arithmetic. Entries of
-16 bits are converted to float32 a block at a time. Where the loops cannot go, and for second
+threads as `torch.set_num_threads` says, and lets `lnlib.kernels.loops` do the arithmetic. Entries
+of 16 bits are converted to float32, a block at a time. Where the loops cannot go, and for second
 derivatives, `lnlib.formula` takes over: `takes` says where.
 
 The gradients of γ and β are sums over parts of the groups. Their number depends on the shape alone,
@@ -47,7 +47,7 @@ def takes(x: Any) -> bool:
     return (
         INSTALLED
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch._C._is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and forward_ad._current_level < 0
@@ -106,7 +106,7 @@ def normalize(
     arguments = (input, weight, bias, layout, float(eps), center)
     learned = any(t is not None and t.requires_grad for t in (input, weight, bias))
     if learned and torch.is_grad_enabled():
-        y, stats = _Normalize.apply(*arguments)
+        y, stats = _Normalize.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
         y, stats = _forward(*arguments)
     mean, rest, _, scale, var = stats.to(statistics_dtype(input)).unbind(1)
@@ -149,7 +149,8 @@ def _by_formula(
     """Return the gradients in plain operations, which can be differentiated again."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        y, _, _ = formula.normalize(inputs[0], layout, *inputs[1:], eps, center=center)
+        x, weight, bias = inputs
+        y, _, _ = formula.normalize(x, layout, weight, bias, eps, center=center)
         asked = [t for t, want in zip(inputs, wanted, strict=True) if want]
         found = iter(torch.autograd.grad(y, asked, dy, create_graph=again))
     return [next(found) if want else None for want in wanted]
@@ -161,8 +162,8 @@ def _by_formula(
 class Grid(NamedTuple):
     """How the loops see a tensor: as `x[batch, group, channel, entry]`.
 
-    `parameter` is the shape of γ and β: the remainder of the group, the channel, and the entry where
-    each has its own.
+    `parameter` is the shape of γ and β: the remainder of the group, the channel, and the entry
+    where each has its own.
     """
 
     view: tuple[int, int, int, int]
@@ -238,8 +239,8 @@ def _forward(
         entries = source[:, block].to(dtype).contiguous()
         out = target[:, block] if direct else torch.empty_like(entries)
         bounds = grid.bounds(entries.shape[1], PIECES)
-        kept = stats[block].numpy()
-        _share(_loops().forward, bounds, entries.numpy(), gamma, beta, eps, center, out.numpy(), kept)
+        given, found = (entries.numpy(), gamma, beta), (out.numpy(), stats[block].numpy())
+        _share(_loops().forward, bounds, *given, eps, center, *found)
         if not direct:
             target[:, block] = out
     return y, stats
@@ -258,14 +259,12 @@ def _backward(
     for block in grid.blocks(direct):
         entries, slopes = (t[:, block].to(dtype).contiguous() for t in sources)
         out = target[:, block] if direct else torch.empty_like(entries)
-        most = entries.numel() // (16 * gamma.size) if len(entries) == 1 else PIECES
+        alone = len(entries) > 1  # no two groups share their parameters
+        most = PIECES if alone else entries.numel() // (16 * gamma.size)
         bounds = grid.bounds(entries.shape[1], most)
-        parts = np.zeros((len(bounds) - 1 if len(entries) == 1 else 1, 2, *gamma.shape), gamma.dtype)
-        kept = stats[block].numpy()
-        _share(
-            _loops().backward, bounds,
-            entries.numpy(), gamma, kept, slopes.numpy(), center, out.numpy(), parts,
-        )  # fmt: skip
+        parts = np.zeros((1 if alone else len(bounds) - 1, 2, *gamma.shape), gamma.dtype)
+        given = entries.numpy(), gamma, stats[block].numpy(), slopes.numpy()
+        _share(_loops().backward, bounds, *given, center, out.numpy(), parts)
         sums += parts.sum(0)
         if not direct:
             target[:, block] = out

@@ -132,4 +132,4 @@ def update_running(
     var = np.square(c).sum(cache.layout.axes, keepdims=True) / count
     for running, new in ((running_mean, mean), (running_var, var)):
         average = np.asarray(new).reshape(-1, running.size).mean(0)
-        running += momentum * (average - running).astype(running.dtype)
+        running[...] = running + momentum * (average - running)

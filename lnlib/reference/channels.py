@@ -183,14 +183,17 @@ def batch_norm_forward(
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
     checks.running(running_mean, running_var, not training, "training")
+    if momentum is not None:
+        checks.momentum(momentum, None)
     layout = lay.batch_layout(shape)
     if not training:
         return forward_running(input, layout, running_mean, running_var, weight, bias, eps)
     checks.several_values(input.shape, layout, "batch_norm")
     y, cache = forward(input, layout, weight, bias, eps)
-    if running_mean is not None and input.size:
+    if running_mean is not None:
         factor = update_counter(num_batches_tracked, momentum)
-        update_running(running_mean, running_var, cache, factor, unbiased)
+        if input.size:
+            update_running(running_mean, running_var, cache, factor, unbiased)
     return y, cache
 
 
