@@ -35,13 +35,13 @@ from lnlib.layout import Layout
 ways: tuple[Any, ...] = (kernels, cpu, formula)
 
 
-def way(norm: str, x: Tensor) -> Callable[..., Any]:
-    """Return the first function that can compute `layer_norm`, `rms_norm` or `normalize`."""
+def way(norm: str, *tensors: Tensor | None) -> Callable[..., Any]:
+    """Return the first `layer_norm`, `rms_norm` or `normalize` that takes all tensors."""
     for each in ways:
-        if hasattr(each, norm) and each.takes(x):
+        if hasattr(each, norm) and all(each.takes(x) for x in tensors if x is not None):
             return cast(Callable[..., Any], getattr(each, norm))
     names = ", ".join(each.__name__ for each in ways)
-    raise RuntimeError(f"{norm}: {names} cannot take this tensor; add lnlib.formula to `only`")
+    raise RuntimeError(f"{norm}: {names} cannot take these tensors; add lnlib.formula to `only`")
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
     """
-    y: Tensor = way("layer_norm", input)(input, normalized_shape, weight, bias, eps)
+    y: Tensor = way("layer_norm", input, weight, bias)(input, normalized_shape, weight, bias, eps)
     return y
 
 
@@ -112,7 +112,7 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
-    y: Tensor = way("rms_norm", input)(input, normalized_shape, weight, eps)
+    y: Tensor = way("rms_norm", input, weight)(input, normalized_shape, weight, eps)
     return y
 
 
@@ -143,7 +143,7 @@ def group_norm(
     shape = checks.channels(formula.TENSORS, input, weight=weight, bias=bias)
     checks.groups(shape[1], num_groups)
     layout = lay.group_layout(shape, num_groups)
-    y: Tensor = way("normalize", input)(input, layout, weight, bias, eps)[0]
+    y: Tensor = way("normalize", input, weight, bias)(input, layout, weight, bias, eps)[0]
     return y
 
 
@@ -184,7 +184,7 @@ def instance_norm(
         )
     checks.several_values(tuple(input.shape), layout, "instance_norm")
     y: Tensor
-    y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
+    y, mean, var = way("normalize", input, weight, bias)(input, layout, weight, bias, eps)
     if running_mean is not None and input.numel():
         _update_running(running_mean, running_var, mean, var, layout, momentum, unbiased=True)
     return y
@@ -234,7 +234,7 @@ def batch_norm(
         )
     checks.several_values(tuple(input.shape), layout, "batch_norm")
     y: Tensor
-    y, mean, var = way("normalize", input)(input, layout, weight, bias, eps)
+    y, mean, var = way("normalize", input, weight, bias)(input, layout, weight, bias, eps)
     if running_mean is not None:
         factor = _update_counter(num_batches_tracked, momentum, formula.statistics_dtype(input))
         if input.numel():

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -31,7 +31,8 @@ from lnlib.formula import statistics_dtype
 from lnlib.layout import Layout
 
 INSTALLED = find_spec("numba") is not None
-FORMATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
+FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
 PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
 BLOCK = 2**20  # entries that are converted at a time
 
@@ -39,7 +40,7 @@ Array = NDArray[Any]
 
 
 def takes(x: Any) -> bool:
-    """Say whether the loops can normalize a tensor.
+    """Say whether the loops can read a tensor, an input or a parameter.
 
     They can where its entries lie one after the other in this computer's memory, and nothing but
     reverse mode wants to look inside: no compiler, tracer, transform or mode of torch's dispatcher.
@@ -51,18 +52,13 @@ def takes(x: Any) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and forward_ad._current_level < 0
-        and _plain(x)
-        and x.is_contiguous()
-    )
-
-
-def _plain(x: Any) -> bool:
-    return (
-        type(x) in (Tensor, torch.nn.Parameter)
+        and type(x) in (Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
-        and x.layout == torch.strided
         and x.dtype in FORMATS
+        and x.layout == torch.strided
+        and x.is_contiguous()
         and not x.is_neg()
+        and x.numel() > 0
     )
 
 
@@ -75,7 +71,7 @@ def layer_norm(
 ) -> Tensor:
     """Return `lnlib.functional.layer_norm`."""
     layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
-    return normalize(input, layout, weight, bias, eps)[0]
+    return _run(input, layout, weight, bias, eps, center=True)[0]
 
 
 def rms_norm(
@@ -87,30 +83,29 @@ def rms_norm(
     """Return `lnlib.functional.rms_norm`."""
     layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight)
     eps = torch.finfo(statistics_dtype(input)).eps if eps is None else eps
-    return normalize(input, layout, weight, None, eps, center=False)[0]
+    return _run(input, layout, weight, None, eps, center=False)[0]
 
 
 def normalize(
-    input: Tensor,
-    layout: Layout,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    *,
-    center: bool = True,
+    input: Tensor, layout: Layout, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, and the mean and variance of each group of values."""
-    checks.eps(eps)
-    if not input.numel() or not all(p is None or _plain(p) for p in (weight, bias)):
-        return formula.normalize(input, layout, weight, bias, eps, center=center)
-    arguments = (input, weight, bias, layout, float(eps), center)
-    learned = any(t is not None and t.requires_grad for t in (input, weight, bias))
-    if learned and torch.is_grad_enabled():
-        y, stats = _Normalize.apply(*arguments)  # type: ignore[no-untyped-call]
-    else:
-        y, stats = _forward(*arguments)
+    y, stats = _run(input, layout, weight, bias, eps, center=True)
     mean, rest, _, scale, var = stats.to(statistics_dtype(input)).unbind(1)
     return y, (mean + rest) / scale, var
+
+
+def _run(
+    input: Tensor, layout: Layout, weight: Tensor | None, bias: Tensor | None, eps: float,
+    *, center: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the output, and what is kept of each group."""
+    checks.eps(eps)
+    arguments = (input, weight, bias, layout, float(eps), center)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments[:3]):
+        y, stats = _Normalize.apply(*arguments)  # type: ignore[no-untyped-call]
+        return y, stats
+    return _forward(*arguments)
 
 
 # --- derivatives --------------------------------------------------------------------------------
@@ -169,81 +164,105 @@ class Grid(NamedTuple):
     view: tuple[int, int, int, int]
     parameter: tuple[int, int, int]
 
-    @classmethod
-    def of(cls, shape: tuple[int, ...], layout: Layout) -> "Grid":
-        """Return the grid of an input's shape and layout.
-
-        Example:
-            >>> from lnlib.layout import batch_layout, group_layout, layer_layout
-            >>> Grid.of((8, 5, 16), layer_layout((8, 5, 16), (16,)))
-            Grid(view=(1, 40, 1, 16), parameter=(1, 1, 16))
-            >>> Grid.of((8, 6, 7, 7), group_layout((8, 6, 7, 7), 2))
-            Grid(view=(1, 16, 3, 49), parameter=(2, 3, 1))
-            >>> Grid.of((8, 6, 7, 7), batch_layout((8, 6, 7, 7)))
-            Grid(view=(8, 6, 1, 49), parameter=(6, 1, 1))
-        """
-        if len(layout.axes) == 2:
-            batch, channels, positions = layout.view
-            return cls((batch, channels, 1, positions), (channels, 1, 1))
-        (groups, size), parameters = layout.view, math.prod(layout.parameter)
-        trailing = layout.parameter == shape[-len(layout.parameter) :]
-        run = 1 if trailing else math.prod(shape[2:])
-        if run == 1:
-            return cls((1, groups, 1, size), (parameters // size, 1, size))
-        channels = size // run
-        return cls((1, groups, channels, run), (parameters // channels, channels, 1))
-
     @property
     def short(self) -> bool:
         """Whether too few entries lie side by side for the loops: batch norm without positions."""
         return self.view[0] > self.view[3] < 16
 
-    def entries(self, x: Tensor) -> Tensor:
+    def direct(self, dtype: torch.dtype) -> bool:
+        """Whether the loops can read and write tensors of a dtype as they are."""
+        return dtype in LOOPS and not self.short
+
+    def long(self, x: Tensor) -> Tensor:
         """Return a view of a tensor with long rows."""
-        x = x.detach().view(self.view)
+        x = x.view(self.view)
         return x.transpose(0, 3) if self.short else x
+
+    def read(self, x: Tensor, block: slice) -> Array:
+        """Return the entries of some groups, copied where the loops cannot read them."""
+        if self.direct(x.dtype):
+            return x.detach().numpy().reshape(self.view)
+        return self.long(x.detach())[:, block].to(statistics_dtype(x)).contiguous().numpy()
+
+    def write(self, out: Array, x: Tensor, block: slice) -> None:
+        """Put the entries of some groups where they belong, unless they are there."""
+        if not self.direct(x.dtype):
+            self.long(x)[:, block] = torch.from_numpy(out)
 
     def numbers(self, parameter: Tensor | None, fill: float, dtype: torch.dtype) -> Array:
         """Return γ or β as the loops index them."""
         if parameter is None:
-            return torch.full(self.parameter, fill, dtype=dtype).numpy()
-        return parameter.detach().to(dtype).reshape(self.parameter).contiguous().numpy()
+            return np.full(self.parameter, fill, LOOPS[dtype])
+        return np.ascontiguousarray(parameter.detach().to(dtype).numpy()).reshape(self.parameter)
 
-    def blocks(self, all_at_once: bool) -> Iterator[slice]:
+    def blocks(self, dtype: torch.dtype) -> Iterator[slice]:
         """Yield the groups that are computed at a time: all, or as many as to convert at once."""
         batch, groups, channels, length = self.view
         period = self.parameter[0]
         step = period * max(1, BLOCK // (period * channels * length))
-        step = groups if batch > 1 or all_at_once else step
+        step = groups if batch > 1 or self.direct(dtype) else step
         for first in range(0, groups, step):
             yield slice(first, min(first + step, groups))
 
-    def bounds(self, groups: int, most: int) -> NDArray[np.int64]:
-        """Return where the pieces of some groups begin and end; γ begins anew in each."""
-        unit = self.parameter[0] if self.view[0] == 1 else 1
-        entries = groups * math.prod(self.view) // self.view[1]
-        pieces = max(1, min(PIECES, most, groups // unit, entries // PIECE))
-        return np.linspace(0, groups // unit, pieces + 1).astype(np.int64) * unit
+
+@lru_cache
+def grid_of(shape: tuple[int, ...], layout: Layout) -> Grid:
+    """Return the grid of an input's shape and layout.
+
+    Example:
+        >>> from lnlib.layout import batch_layout, group_layout, layer_layout
+        >>> grid_of((8, 5, 16), layer_layout((8, 5, 16), (16,)))
+        Grid(view=(1, 40, 1, 16), parameter=(1, 1, 16))
+        >>> grid_of((8, 6, 7, 7), group_layout((8, 6, 7, 7), 2))
+        Grid(view=(1, 16, 3, 49), parameter=(2, 3, 1))
+        >>> grid_of((8, 6, 7, 7), batch_layout((8, 6, 7, 7)))
+        Grid(view=(8, 6, 1, 49), parameter=(6, 1, 1))
+    """
+    if len(layout.axes) == 2:
+        batch, channels, positions = layout.view
+        return Grid((batch, channels, 1, positions), (channels, 1, 1))
+    (groups, size), parameters = layout.view, math.prod(layout.parameter)
+    each_its_own = layout.parameter == shape[-len(layout.parameter) :]
+    run = 1 if each_its_own else math.prod(shape[2:])
+    if run == 1:
+        return Grid((1, groups, 1, size), (parameters // size, 1, size))
+    channels = size // run
+    return Grid((1, groups, channels, run), (parameters // channels, channels, 1))
+
+
+@lru_cache
+def bounds_of(groups: int, entries: int, unit: int, most: int) -> NDArray[np.int64]:
+    """Return where the pieces begin and end that some groups are shared out in.
+
+    Args:
+        groups: how many there are.
+        entries: in all groups.
+        unit: groups that stay together, since γ begins anew after them.
+        most: pieces.
+
+    Example:
+        >>> bounds_of(64, 2**18, 1, 64)
+        array([ 0, 16, 32, 48, 64])
+    """
+    pieces = max(1, min(PIECES, most, groups // unit, entries // PIECE))
+    return unit * (groups // unit * np.arange(pieces + 1) // pieces)
 
 
 def _forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None,
     layout: Layout, eps: float, center: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    grid, dtype = Grid.of(tuple(x.shape), layout), statistics_dtype(x)
-    gamma, beta = grid.numbers(weight, 1.0, dtype), grid.numbers(bias, 0.0, dtype)
-    y, stats = torch.empty_like(x), torch.empty((grid.view[1], 5), dtype=torch.float64)
-    source, target = grid.entries(x), grid.entries(y)
-    direct = x.dtype == dtype and not grid.short
-    for block in grid.blocks(direct):
-        entries = source[:, block].to(dtype).contiguous()
-        out = target[:, block] if direct else torch.empty_like(entries)
-        bounds = grid.bounds(entries.shape[1], PIECES)
-        given, found = (entries.numpy(), gamma, beta), (out.numpy(), stats[block].numpy())
-        _share(_loops().forward, bounds, *given, eps, center, *found)
-        if not direct:
-            target[:, block] = out
-    return y, stats
+    grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
+    unit = grid.parameter[0] if grid.view[0] == 1 else 1
+    parameters = grid.numbers(weight, 1.0, dtype), grid.numbers(bias, 0.0, dtype)
+    y, stats = torch.empty_like(x), np.empty((grid.view[1], 5))
+    for block in grid.blocks(x.dtype):
+        entries = grid.read(x, block)
+        out = grid.read(y, block) if grid.direct(y.dtype) else np.empty_like(entries)
+        bounds = bounds_of(entries.shape[1], entries.size, unit, PIECES)
+        _share(_loops().forward, bounds, entries, *parameters, eps, center, out, stats[block])
+        grid.write(out, y, block)
+    return y, torch.from_numpy(stats)
 
 
 def _backward(
@@ -251,25 +270,23 @@ def _backward(
     stats: Tensor, layout: Layout, center: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     x, *parameters = inputs
-    grid, dtype = Grid.of(tuple(x.shape), layout), statistics_dtype(x)
+    grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
+    shared = grid.view[0] == 1  # parameters, by several groups
+    unit = grid.parameter[0] if shared else 1
     gamma, sums = grid.numbers(parameters[0], 1.0, dtype), np.zeros((2, *grid.parameter))
-    dx = torch.empty_like(x)
-    sources, target = (grid.entries(x), grid.entries(dy)), grid.entries(dx)
-    direct = x.dtype == dtype and not grid.short
-    for block in grid.blocks(direct):
-        entries, slopes = (t[:, block].to(dtype).contiguous() for t in sources)
-        out = target[:, block] if direct else torch.empty_like(entries)
-        alone = len(entries) > 1  # no two groups share their parameters
-        most = PIECES if alone else entries.numel() // (16 * gamma.size)
-        bounds = grid.bounds(entries.shape[1], most)
-        parts = np.zeros((1 if alone else len(bounds) - 1, 2, *gamma.shape), gamma.dtype)
-        given = entries.numpy(), gamma, stats[block].numpy(), slopes.numpy()
-        _share(_loops().backward, bounds, *given, center, out.numpy(), parts)
+    dx, kept = torch.empty_like(x), stats.numpy()
+    for block in grid.blocks(x.dtype):
+        entries, slopes = grid.read(x, block), grid.read(dy, block)
+        out = grid.read(dx, block) if grid.direct(dx.dtype) else np.empty_like(entries)
+        most = entries.size // (16 * gamma.size) if shared else PIECES
+        bounds = bounds_of(entries.shape[1], entries.size, unit, most)
+        parts = np.zeros((len(bounds) - 1 if shared else 1, 2, *gamma.shape), gamma.dtype)
+        given = entries, gamma, kept[block], slopes
+        _share(_loops().backward, bounds, *given, center, out, parts)
         sums += parts.sum(0)
-        if not direct:
-            target[:, block] = out
+        grid.write(out, dx, block)
     gradients = (
-        torch.from_numpy(total).reshape(p.shape).to(p.dtype) if p is not None and want else None
+        torch.from_numpy(total.reshape(p.shape)).to(p.dtype) if p is not None and want else None
         for p, total, want in zip(parameters, sums, wanted[1:], strict=True)
     )
     return [dx if wanted[0] else None, *gradients]
@@ -282,6 +299,10 @@ def _share(loop: Callable[..., None], bounds: NDArray[np.int64], *arguments: Any
     """Run a loop over every piece, on as many threads as torch uses."""
     pieces = len(bounds) - 1
     threads = min(pieces, torch.get_num_threads())
+    if threads == 1:
+        for piece in range(pieces):
+            loop(piece, bounds, *arguments)
+        return
 
     def work(first: int) -> None:
         for piece in range(first, pieces, threads):
