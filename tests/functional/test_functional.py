@@ -8,7 +8,9 @@ import torch
 from oracles import assert_close, normal
 from torch.func import grad, hessian, jvp, vmap
 
-from lnlib import functional, reference
+import lnlib
+from lnlib import formula, functional, reference
+from lnlib.kernels import cpu
 
 EPS = (1e-5, 0.3)
 SHAPE = (3, 4, 5)
@@ -22,7 +24,15 @@ METHODS = {
 
 with_eps = pytest.mark.parametrize("eps", EPS)
 with_each_method = pytest.mark.parametrize("method", METHODS)
+with_each_way = pytest.mark.usefixtures("each_way")
 with_half = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+
+
+@pytest.fixture(params=[cpu, formula] if cpu.INSTALLED else [formula], ids=lambda way: way.__name__)
+def each_way(request):
+    """The loops and, where they cannot go, the formula; then the formula alone."""
+    with functional.only(*dict.fromkeys([request.param, formula])):
+        yield
 
 
 def draw(method, dtype=torch.float64, requires_grad=False):
@@ -64,6 +74,7 @@ def composition(method, x, eps):
 # --- values and gradients -------------------------------------------------------------------------
 
 
+@with_each_way
 @with_eps
 @with_each_method
 def test_values_are_those_of_the_reference(method, eps):
@@ -73,6 +84,7 @@ def test_values_are_those_of_the_reference(method, eps):
     assert_close(call(functional, method, eps=eps, **tensors), torch.from_numpy(want))
 
 
+@with_each_way
 @with_eps
 @with_each_method
 def test_values_and_gradients_are_those_of_torch(method, eps):
@@ -87,6 +99,7 @@ def test_values_and_gradients_are_those_of_torch(method, eps):
         assert_close(g, w)
 
 
+@with_each_way
 @with_eps
 @with_each_method
 def test_first_and_second_derivatives_pass_gradcheck(method, eps):
@@ -99,6 +112,7 @@ def test_first_and_second_derivatives_pass_gradcheck(method, eps):
     assert torch.autograd.gradgradcheck(function, tuple(tensors.values()))
 
 
+@with_each_way
 @with_eps
 @with_each_method
 def test_three_derivatives_are_those_of_the_composition(method, eps):
@@ -168,6 +182,7 @@ def test_compiles_without_a_break(method):
 # --- precision ------------------------------------------------------------------------------------
 
 
+@with_each_way
 @with_half
 @with_each_method
 def test_half_precision_rounds_once(method, dtype):
@@ -179,6 +194,7 @@ def test_half_precision_rounds_once(method, dtype):
     assert ((y.double() - want).abs() <= 1.01 * unit * want.abs().clamp(min=0.1)).all()
 
 
+@with_each_way
 @with_each_method
 def test_autocast_keeps_the_dtype_of_the_input(method):
     tensors = draw(method, torch.float32)
@@ -188,6 +204,7 @@ def test_autocast_keeps_the_dtype_of_the_input(method):
     assert torch.equal(y, call(functional, method, eps=1e-5, **tensors))
 
 
+@with_each_way
 @with_each_method
 @pytest.mark.parametrize("size", [1e-30, 1e20, 3e38])
 def test_rows_of_any_size(method, size):
@@ -197,6 +214,7 @@ def test_rows_of_any_size(method, size):
     assert_close(y.double(), of_input(method, 0.0)(x), 32 * torch.finfo(torch.float32).eps)
 
 
+@with_each_way
 @with_eps
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8, 1e20, 3e38])
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "rms_norm"])
@@ -214,6 +232,7 @@ def test_constant_input_returns_zero_and_a_finite_gradient(method, value, eps):
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@with_each_way
 @pytest.mark.parametrize(
     "view",
     [
@@ -232,6 +251,7 @@ def test_memory_layout_does_not_matter(method, view):
     assert_close(got, call(functional, method, copy, 0.3, **tensors))
 
 
+@with_each_way
 @with_each_method
 @pytest.mark.parametrize("recording", [True, False])
 def test_the_input_is_left_alone(method, recording):
@@ -245,6 +265,7 @@ def test_the_input_is_left_alone(method, recording):
         assert torch.equal(tensor, copies[name])
 
 
+@with_each_way
 @with_each_method
 def test_the_output_may_be_overwritten_before_backward(method):
     x, expected = draw(method, requires_grad=True)["input"], draw(method)["input"]
@@ -257,6 +278,7 @@ def test_the_output_may_be_overwritten_before_backward(method):
     assert_close(got, want)
 
 
+@with_each_way
 @with_each_method
 def test_empty_batch(method):
     tensors = draw(method, requires_grad=True)
@@ -269,6 +291,7 @@ def test_empty_batch(method):
 # --- running statistics ---------------------------------------------------------------------------
 
 
+@with_each_way
 @pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0, None])
 def test_batch_norm_tracks_what_torch_tracks(momentum):
     layer = torch.nn.BatchNorm1d(4, momentum=momentum, affine=False, dtype=torch.float64)
@@ -286,6 +309,7 @@ def test_batch_norm_tracks_what_torch_tracks(momentum):
     assert_close(functional.batch_norm(x, mean, var), layer.eval()(x))
 
 
+@with_each_way
 def test_running_statistics_match_the_reference():
     x = draw("instance_norm")["input"]
     tensors, arrays = (torch.zeros(4).double(), torch.ones(4).double()), (np.zeros(4), np.ones(4))
@@ -293,3 +317,37 @@ def test_running_statistics_match_the_reference():
     reference.instance_norm(x.numpy(), *arrays)
     for tensor, array in zip(tensors, arrays, strict=True):
         assert_close(tensor, torch.from_numpy(array))
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@with_half
+def test_running_statistics_of_a_half_are_rounded_once(dtype, momentum):
+    """What float32 would keep, rounded; torch's own are up to a unit farther off."""
+    x = draw("batch_norm")["input"].to(dtype)
+    halves, singles = (
+        (torch.zeros(4, dtype=d), torch.ones(4, dtype=d)) for d in (dtype, torch.float)
+    )
+    for _ in range(2):
+        for pair in (halves, singles):
+            options = {"training": True, "momentum": momentum}
+            functional.batch_norm(x, *pair, num_batches_tracked=torch.tensor(0), **options)
+        for half, single in zip(halves, singles, strict=True):
+            assert torch.equal(half, single.to(dtype))
+            single.copy_(half)
+
+
+def test_an_empty_batch_is_counted_and_changes_nothing_else():
+    layer, twin = lnlib.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    for norm in (layer, twin):
+        norm(torch.zeros(0, 3, 4))
+    for (name, got), want in zip(
+        layer.state_dict().items(), twin.state_dict().values(), strict=True
+    ):
+        assert torch.equal(got, want), name
+
+
+@pytest.mark.parametrize("momentum", ["x", True, 1.5])
+def test_momentum_is_checked_without_running_statistics_too(momentum):
+    for library, x in ((functional, torch.zeros(2, 3)), (reference, np.zeros((2, 3)))):
+        with pytest.raises((TypeError, ValueError), match="momentum"):
+            library.batch_norm(x, None, None, training=True, momentum=momentum)

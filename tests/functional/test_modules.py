@@ -149,3 +149,30 @@ def test_exports(name, args, options):
     ours, _ = pair(name, args, options)
     program = torch.export.export(ours.eval(), (draw(name),))
     torch.testing.assert_close(program.module()(draw(name)), ours(draw(name)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", [name for name in INPUTS if "Instance" not in name])
+def test_traces_symbolically(name, training):
+    """Not instance norm, whose check for a missing batch axis, in torch, needs the shape."""
+    arguments = (2, 4) if name == "GroupNorm" else (4,)
+    net = nn.Sequential(nn.Identity(), getattr(lnlib, name)(*arguments)).train(training)
+    traced, x = torch.fx.symbolic_trace(copy.deepcopy(net)), draw(name, dtype=torch.float32)
+    assert torch.equal(traced(x), net(x))
+    assert sum(node.op == "call_function" for node in traced.graph.nodes) == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["GroupNorm", "InstanceNorm2d", "BatchNorm2d"])
+def test_channels_stay_last_in_memory(name, training):
+    arguments = (2, 4) if name == "GroupNorm" else (4,)
+    ours, torchs = (getattr(m, name)(*arguments).train(training) for m in (lnlib, nn))
+    x, dy = (normal(2, 4, 5, 6, seed=seed, dtype=torch.float32) for seed in range(2))
+    x = x.to(memory_format=torch.channels_last)
+    leaf, twin = (x.clone().requires_grad_() for _ in range(2))
+    y = ours(leaf)
+    y.backward(dy)
+    torchs(twin).backward(dy)
+    for tensor in (y, leaf.grad):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(leaf.grad, twin.grad)
