@@ -516,10 +516,11 @@ def test_running_statistics_are_accurate(dtype, offset):
 
 @pytest.mark.parametrize("method", ["batch_norm", "instance_norm"])
 def test_an_empty_batch_leaves_running_statistics_alone(method):
-    mean, var, count = fixed(np.ones(3)), fixed(np.ones(3)), fixed(np.array(7))
+    mean, var, count = fixed(np.ones(3)), fixed(np.ones(3)), np.array(7)
     options = {"training": True, "num_batches_tracked": count} if method == "batch_norm" else {}
     y = getattr(reference, method)(np.empty((0, 3, 2)), mean, var, **options)
     assert y.shape == (0, 3, 2)
+    assert count == (8 if options else 7)  # as torch counts it
 
 
 # --- packaging ------------------------------------------------------------------------------------
