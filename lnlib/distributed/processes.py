@@ -16,6 +16,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
+from lnlib.kernels import cpu
+
+LOOPS = ("lnlib.kernels.loops",) if cpu.INSTALLED else ()
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -48,7 +51,7 @@ def launch(
     import cloudpickle  # what the notebooks need, not who calls layer_norm
 
     logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # our errors say as much
-    multiprocessing.set_forkserver_preload([__name__])  # imports torch once for all processes
+    multiprocessing.set_forkserver_preload([__name__, *LOOPS])  # imported once for all processes
     with tempfile.TemporaryDirectory() as folder:
         start = (processes, timeout, folder, cloudpickle.dumps((work, arguments)))
         context = start_processes(_work, start, processes, join=False, start_method=START)
