@@ -21,7 +21,7 @@ FLOORS = [  # each may import what stands before it
     {"kernels"},
     {"functional"},
     {"modules"},
-    {"variants", "recurrent", "distributed", "parity", "provenance"},
+    {"variants", "recurrent", "distributed", "parity", "provenance", "identify"},
     {"kernels.peers"},
     {"kernels.bench"},
     {"experiments"},
