@@ -12,9 +12,20 @@ from types import ModuleType
 from typing import Any
 
 from lnlib.identify.detect import identify
+from lnlib.identify.differences import Comparison, Difference, compare
 from lnlib.identify.report import Finding, Report
+from lnlib.identify.swap import Replacement, replace
 
-__all__ = ["Finding", "Report", "identify"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Finding",
+    "Replacement",
+    "Report",
+    "compare",
+    "identify",
+    "replace",
+]
 
 
 class _Callable(ModuleType):

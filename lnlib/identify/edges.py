@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lnlib.identify.calling import Failed, Parameters, Subject
+from lnlib.identify.calling import Subject
+from lnlib.identify.libraries import Failed, Parameters
 from lnlib.identify.model import Array, Grouping
 from lnlib.identify.report import Finding, Report
 
@@ -117,7 +118,7 @@ def _gradient(subject: Subject, report: Report) -> str | None:
         return None
     rng = np.random.default_rng(14)
     x = (rng.normal(size=subject.shape) + 0.3).astype("float32").astype(float)
-    dy, v = rng.normal(size=(2, *subject.shape))
+    dy = rng.normal(size=subject.shape) + model.normalized(x)
     try:
         dx = subject.gradient(x, dy)
     except Exception as error:  # whatever a stranger's function raises
@@ -125,22 +126,28 @@ def _gradient(subject: Subject, report: Report) -> str | None:
     if dx is None:
         return None
     h = 1e-4
-    slope = (model(x + h * v) - model(x - h * v)) / (2 * h)
-    want, got = float((dy * slope).sum()), float((dx * v).sum())
-    size = float(np.linalg.norm(dy) * np.linalg.norm(slope))
-    if abs(want - got) < 2e-3 * size:
+
+    def slope(v: Array) -> Array:
+        return np.asarray((model(x + h * v) - model(x - h * v)) / (2 * h))
+
+    # a random direction, one along x and a constant: along the last two, most norms are flat
+    directions = [rng.normal(size=x.shape), x - model.grouping.mean(x), np.ones_like(x)]
+    size = float(np.linalg.norm(dy) * np.linalg.norm(slope(directions[0])))
+    wrong = [v for v in directions if abs(float((dy * slope(v) - dx * v).sum())) > 2e-3 * size]
+    if not wrong:
         return None
     if not np.abs(dx).any():
         return "the gradient is zero: the graph is cut, as by detach or no_grad"
-    mean = model.grouping.mean(x)
-    ratio = model.weight * model.normalized(x) / np.where(model.centered, x - mean, x)
-    for fixed, name in (
-        (ratio * v, "mean and variance"),
-        (ratio * (v - model.grouping.mean(v) * model.centered), "the variance"),
-    ):
-        if abs(float((dy * fixed).sum()) - got) < 2e-3 * size:
+    mean = model.grouping.mean
+    deviation = x - mean(x) if model.centered else x
+    rstd = model.weight * model.normalized(x) / np.where(deviation == 0, 1, deviation)
+    for name, moves in (("mean and variance", 0.0), ("the variance", float(model.centered))):
+        fixed = [rstd * (v - moves * mean(v)) for v in directions]
+        off = [float((dy * y - dx * v).sum()) for y, v in zip(fixed, directions, strict=True)]
+        if np.abs(off).max() < 2e-3 * size:
             return f"the gradient is wrong: it takes {name} for constant"
-    return f"the gradient is wrong: {got:.4g} along a direction in which it is {want:.4g}"
+    worst = abs(float((dy * slope(wrong[0]) - dx * wrong[0]).sum())) / size
+    return f"the gradient is wrong: off by {worst:.2g} of its size along a direction"
 
 
 def findings(subject: Subject, report: Report) -> list[Finding]:

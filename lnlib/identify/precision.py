@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lnlib.identify.calling import Failed, Subject
+from lnlib.identify.calling import Subject
+from lnlib.identify.libraries import Failed
 from lnlib.identify.model import Array, Model
 from lnlib.identify.report import Casts, Finding, Report
 from lnlib.identify.stored import Gain
@@ -114,9 +115,25 @@ def _wide(subject: Subject, report: Report) -> str | None:
     y, want = single(1e25 * x)[0], single(x)[0]
     if not np.isfinite(y).all() or not np.abs(y - want).max() < 0.1 * np.abs(want).max():
         return "float32"
-    if not model.centered or model.grouping.size < 3:
-        return "float64"
-    return "float32" if _mean_rounds(Half("float32", single, model, False)) else "float64"
+    return "float64" if _roots_are_exact(single, model) else "float32"
+
+
+def _roots_are_exact(single: Callable[[Array], tuple[Array, str]], model: Model) -> bool:
+    """Say whether groups of float32 share no factor but what the rounding of the output leaves.
+
+    Over 16 inputs, the factors scatter by the rounding of a root in float32, a third of a unit, or
+    of the output alone, a third of a unit divided by the root of n.
+    """
+    if model.grouping.size < 8:
+        return False
+    rng = np.random.default_rng(25)
+    factors = []
+    for _ in range(16):
+        x = rounded(_one_size(rng, model, rng.uniform(1, 2)), "float32")
+        y, want = single(x)[0] - model.bias, model(x) - model.bias
+        mean = model.grouping.mean
+        factors.append(mean(y * want) / np.where(want == 0, 1, mean(want**2)))
+    return bool(np.median(np.std(np.stack(factors), axis=0)) < 0.33 * 2.0**-24)
 
 
 def _from_half(subject: Subject, report: Report, half: Half) -> Report:

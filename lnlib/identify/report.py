@@ -8,6 +8,7 @@ from lnlib.identify.model import Array, EpsPlace, Model
 Kind = Literal["none", "layer", "rms", "group", "instance", "batch", "unknown"]
 Certainty = Literal["certain", "likely", "open"]
 Casts = Literal["last", "before weight"]
+PLACES = {"inside": "under the root", "outside": "beside σ", "max": "as a floor of σ"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     eps_interval: tuple[float, float] | None = None
     casts: Casts | None = None
+    stored_as: tuple[str | None, str | None] = (None, None)
+    """Names of the parameters that are the gain and the shift."""
     calls: int = 0
     shape: tuple[int, ...] = ()
     model: Model | None = field(default=None, repr=False)
@@ -88,8 +91,7 @@ class Report:
         if self.divisor == "n-1":
             parts.append("variance over n − 1")
         if self.eps is not None and self.eps_place:
-            places = {"inside": "under the root", "outside": "beside σ", "max": "as a floor of σ"}
-            parts.append(f"ε = {self.eps:.4g} {places[self.eps_place]}")
+            parts.append(f"ε = {self.eps:.4g} {PLACES[self.eps_place]}")
         if self.gain == "1 + weight":
             parts.append("gain 1 + weight")
         return ", ".join(parts)

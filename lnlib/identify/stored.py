@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from lnlib.identify.calling import Parameters
 from lnlib.identify.divisor import factor
+from lnlib.identify.libraries import Parameters
 from lnlib.identify.model import Array
 
 NO_GAIN = re.compile(r"bias|beta|shift|offset|mean|var|num_batches|alpha|eps", re.IGNORECASE)
@@ -41,6 +41,17 @@ def match(
                     found.append((error / size, Gain(name, form, ddof, norm, stored)))
     best = min(found, key=lambda each: each[0], default=None)
     return best[1] if best and best[0] < tolerance else None
+
+
+def shift_name(shift: Array, held: Gain | None, parameters: Parameters) -> str | None:
+    """Return the name of the parameter that is the shift."""
+    for name, parameter in parameters.items():
+        if held is not None and name == held.name:
+            continue
+        for stored in spreads(parameter, shift.shape):
+            if np.abs(stored - shift).max() < 1e-4 * max(1.0, float(np.abs(shift).max())):
+                return name
+    return None
 
 
 def misused(gain: Array, parameters: Parameters) -> str | None:
