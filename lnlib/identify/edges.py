@@ -28,9 +28,8 @@ def repeated(subject: Subject) -> Repeated:
     if apart / size < 1e-5:
         return Repeated(None)
     if np.array_equal(_seeded(subject, x), _seeded(subject, x), equal_nan=True):
-        text = "is random: two calls on the same input differ, unless the generator is set back"
-        return Repeated(f"{text}; compare it in evaluation mode")
-    return Repeated("two calls on the same input differ: it is random, or changes what it holds")
+        return Repeated("is random: two calls on one input differ; try evaluation mode")
+    return Repeated("two calls on one input differ: it is random, or changes what it holds")
 
 
 def _seeded(subject: Subject, x: Array) -> Array:

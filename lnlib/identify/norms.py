@@ -161,10 +161,8 @@ def _division(
             return None
         return np.asarray((plus - minus) / 2 / d * t ** (2 * power - 1))
 
-    found = over.by_size(resized, grouping, gain, power, tolerance)
-    constant = over.by_constant(gain, n, power, tolerance)
-    if found is None or (found.norm and constant and not constant.norm):
-        found = constant
+    found = over.by_constant(gain, n, power, tolerance)
+    found = found or over.by_size(resized, grouping, gain, power, tolerance)
     eps = seen.eps
     found = found or over.by_eps(eps.value, eps.high - eps.low, eps.place, n)
     unknown = "a gain of any size hides √((n−1)/n)"
