@@ -69,6 +69,14 @@ class Subject:
             return None
         return lambda x: self.run(x, dtype, f)
 
+    def overwrites(self, x: Array) -> bool:
+        """Say whether a call changes the input that it is given."""
+        self.calls += 1
+        given = self.library.enter(x, self.dtype)
+        before = self.library.leave(given)[0].copy()
+        self.library.call(self.f, given)
+        return not np.array_equal(before, self.library.leave(given)[0])
+
     def parameters(self) -> Parameters:
         """Return the arrays that the function holds, by name."""
         return self.library.parameters(self.original if self.library.name == "onnx" else self.f)

@@ -63,12 +63,19 @@ def faults(
     subject: Subject, report: Report, grouping: Grouping, leaks: tuple[str, ...]
 ) -> list[str]:
     """Return what is wrong at the edges."""
-    found = [_large_mean(subject, report)]
-    if not leaks:
+    found = [_overwritten(subject), _large_mean(subject, report)]
+    if not leaks and (grouping.axes or report.kind == "none"):
         found.append(_nan_elsewhere(subject, grouping))
     if report.model is not None:
-        found += [_constant(subject, report), _gradient(subject, report)]
+        found.append(_constant(subject, report))
+        if not leaks and report.eps is not None:
+            found.append(_gradient(subject, report))
     return [fault for fault in found if fault]
+
+
+def _overwritten(subject: Subject) -> str | None:
+    x = np.random.default_rng(26).normal(size=subject.shape)
+    return "overwrites its input" if subject.overwrites(x) else None
 
 
 def _nan_elsewhere(subject: Subject, grouping: Grouping) -> str | None:

@@ -42,7 +42,8 @@ def dependence(f: Function, shape: tuple[int, ...], noise: float) -> Dependence:
             moved[place] += signed
             changed |= _differs(f(moved), y, tolerance)
         seen.append(changed)
-    grouping = _grouping(shape, places, seen)
+    alive = _differs(f(x[::-1] + 1 + math.sqrt(x.size) * rng.normal(size=shape)), y, tolerance)
+    grouping = _grouping(shape, places, seen, alive)
     leaks = tuple(
         sentence
         for axis in range(len(shape))
@@ -61,17 +62,22 @@ def _differs(got: Array, want: Array, tolerance: float) -> Array:
     return np.asarray(~(np.abs(got - want) <= tolerance) & ~(np.isnan(got) & np.isnan(want)))
 
 
-def _grouping(shape: tuple[int, ...], places: list[tuple[int, ...]], seen: list[Array]) -> Grouping:
-    """Return the axes shared in full, and the one shared in blocks of neighbors."""
+def _grouping(
+    shape: tuple[int, ...], places: list[tuple[int, ...]], seen: list[Array], alive: Array
+) -> Grouping:
+    """Return the axes shared in full, and the one shared in blocks of neighbors.
+
+    Outputs that never change, as those with a gain of 0, tell nothing.
+    """
     axes, split, num_groups = [], None, 1
     for axis, n in enumerate(shape):
-        reached = [_along(changed, axis) | {place[axis]}
-                   for place, changed in zip(places, seen, strict=True)]  # fmt: skip
-        if n > 1 and all(len(indices) == n for indices in reached):
+        living = _along(alive, axis)
+        reached = [_along(changed, axis) & living for changed in seen]
+        if len(living) > 1 and all(indices == living for indices in reached):
             axes.append(axis)
-        elif n > 1 and split is None and (block := _block(places, reached, axis, n)):
+        elif n > 1 and split is None and (size := _block(places, reached, living, axis, n)):
             axes.append(axis)
-            split, num_groups = axis, n // block
+            split, num_groups = axis, n // size
     return Grouping(shape, tuple(axes), split, num_groups)
 
 
@@ -80,16 +86,16 @@ def _along(changed: Array, axis: int) -> set[int]:
     return set(np.flatnonzero(changed.any(axis=others)).tolist())
 
 
-def _block(places: list[tuple[int, ...]], reached: list[set[int]], axis: int, n: int) -> int | None:
+def _block(
+    places: list[tuple[int, ...]], reached: list[set[int]], living: set[int], axis: int, n: int
+) -> int | None:
     """Return the size of the blocks of neighbors along an axis, if it is shared so."""
-    size = len(reached[0])
-    if size == 1 or n % size:
-        return None
-    for place, indices in zip(places, reached, strict=True):
-        first = place[axis] // size * size
-        if indices != set(range(first, first + size)):
-            return None
-    return size
+    for size in (size for size in range(2, n) if n % size == 0):
+        first = [place[axis] // size * size for place in places]
+        blocks = [set(range(k, k + size)) & living for k in first]
+        if blocks == reached and max(map(len, blocks)) > 1:
+            return size
+    return None
 
 
 def _leak(

@@ -135,7 +135,7 @@ class Torch(Library):
 
         leaf = self.enter(x, dtype).requires_grad_()
         with torch.enable_grad():
-            y = f(leaf.to(_device(f)))
+            y = f(leaf.to(_device(f)) + 0)  # a copy, which may be overwritten
             y = y[0] if isinstance(y, tuple) else y
             if not isinstance(y, torch.Tensor):
                 return None

@@ -26,6 +26,15 @@ class Eps:
     high: float
     place: EpsPlace | None
 
+    @property
+    def clear(self) -> float:
+        """A scale far above the bend, where ε does not count."""
+        if self.value is not None:
+            reach = self.value**0.5 if self.place == "inside" else self.value
+        else:
+            reach = self.high if self.low else 0.0
+        return max(1.0, (1e3 if self.value else 1e5) * reach)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -193,5 +202,5 @@ def _fit(place: str, t: Array, q: Array, noise: float) -> tuple[float, float, fl
         "max": t / np.maximum(t, value),
     }[place]
     misfit = float(np.sqrt(np.mean((predicted - q) ** 2)))
-    error = value * max(16 * noise, 4 * misfit, 1e-12)
+    error = value * max(16 * noise, 4 * misfit, 1e-10)
     return value, error, misfit

@@ -68,6 +68,7 @@ MISTAKES = {
     "no gradient": (lambda x: F.layer_norm(x.detach(), (16,)), "the graph is cut"),
     "E[x²] − E[x]²": (one_pass, "falls below zero"),
     "no ε": (lambda x: centered(x) / torch.sqrt(var(x)), "give NaN"),
+    "in place": (lambda x: x.div_(x.norm(dim=-1, keepdim=True) / 4), "overwrites its input"),
     "a leak from the future": (from_the_future, "leak from the future"),
     "a leak between examples": (from_the_neighbor, "along axis 0"),
 }
@@ -83,6 +84,24 @@ def test_a_public_mistake_is_named(name):
 @pytest.mark.parametrize("name", [n for n in MISTAKES if "absolute" not in n])
 def test_a_mistake_does_not_hide_the_axes(name):
     assert identify(MISTAKES[name][0], SHAPE).axes == (2,)
+
+
+def test_a_gain_of_zero_hides_no_axis():
+    norm = nn.LayerNorm(16)
+    nn.init.normal_(norm.weight)
+    norm.weight.data[::3] = 0
+    report = identify(norm, (8, 16))
+    assert (report.kind, report.axes, report.faults) == ("layer", (1,), ())
+
+
+def test_two_eps_are_no_single_one():
+    report = identify(lambda x: centered(x) / (torch.sqrt(var(x) + 1e-4) + 1e-2), SHAPE)
+    assert (report.kind, report.eps, report.eps_place) == ("layer", None, None)
+    assert "that no place of one ε explains" in str(report)
+
+
+def test_no_eps_is_zero():
+    assert identify(lambda x: centered(x) / torch.sqrt(var(x)), SHAPE).eps == 0
 
 
 def test_the_annotated_transformer():
