@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lnlib.identify.libraries import Failed, Parameters, libraries_of
+from lnlib.identify.guess import libraries_of
+from lnlib.identify.libraries import Failed, Parameters
 from lnlib.identify.model import Array
 
 

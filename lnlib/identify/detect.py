@@ -89,9 +89,8 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 def _examine(subject: Subject) -> Report:
     blank = Report(shape=subject.shape)
     before = subject.parameters()
-    behaviour = edges.repeated(subject)
-    if behaviour.random:
-        return replace(blank, faults=(behaviour.random,), calls=subject.calls)
+    if (fault := edges.unrepeatable(subject)) is not None:
+        return replace(blank, faults=(fault,), calls=subject.calls)
     unit = max(UNIT.get(subject.returns, UNIT["float32"]), UNIT[subject.dtype])
     found = dependence(subject, subject.shape, unit)
     report = _explain(subject, found, unit, before)

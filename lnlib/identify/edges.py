@@ -1,7 +1,6 @@
 """How a norm behaves where formulas break: twice in a row, constant rows, NaN, gradients."""
 
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,25 +10,19 @@ from lnlib.identify.model import Array, Grouping
 from lnlib.identify.report import Finding, Report
 
 
-class Repeated(NamedTuple):
-    """What two calls on the same input have shown."""
-
-    random: str | None
-
-
-def repeated(subject: Subject) -> Repeated:
-    """Call twice on the same input, and once more with the generators where they were."""
+def unrepeatable(subject: Subject) -> str | None:
+    """Say why two calls on the same input differ; None if they do not."""
     x = np.random.default_rng(11).normal(size=subject.shape)
     first, second = subject(x), subject(x)
     if np.array_equal(first, second, equal_nan=True):
-        return Repeated(None)
+        return None
     apart = np.nanmax(np.abs(first - second), initial=0)
     size = max(float(np.nanmax(np.abs(first), initial=0)), 1e-300)
     if apart / size < 1e-5:
-        return Repeated(None)
+        return None
     if np.array_equal(_seeded(subject, x), _seeded(subject, x), equal_nan=True):
-        return Repeated("is random: two calls on one input differ; try evaluation mode")
-    return Repeated("two calls on one input differ: it is random, or changes what it holds")
+        return "is random: two calls on one input differ; try evaluation mode"
+    return "two calls on one input differ: it is random, or changes what it holds"
 
 
 def _seeded(subject: Subject, x: Array) -> Array:

@@ -8,20 +8,17 @@ from lnlib.identify.model import Array, Grouping
 from lnlib.identify.report import Kind
 
 
-def name(
-    grouping: Grouping, centered: bool, gain: Array, called: str, tolerance: float
-) -> tuple[Kind, bool]:
+def name(grouping: Grouping, centered: bool, gain: Array, called: str) -> tuple[Kind, bool]:
     """Return the kind of a norm, and whether another kind would compute the same.
 
     Args:
         grouping: which values share statistics.
         centered: whether the mean is subtracted.
-        gain: γ, in the shape of the input.
+        gain: γ, `settled`, in the shape of the input.
         called: name of the function's class, which decides between kinds that are one function.
-        tolerance: relative, below which values of γ are the same.
     """
     axes, ndim = grouping.axes, len(grouping.shape)
-    kind, same = _name(grouping, settled(gain, tolerance))
+    kind, same = _name(grouping, gain)
     kinds: tuple[Kind, ...] = ("layer", "group", "instance")
     said = next((k for k in kinds if k in called.lower()), None)
     if same and said in same:

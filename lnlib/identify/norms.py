@@ -44,7 +44,7 @@ def norm(
     called = kind.type_name(subject.original)
     gain = kind.settled(gain, max(1e-4, 32 * seen.noise))
     shift = kind.settled(shift, max(1e-4, 32 * seen.noise))
-    named, ambiguous = kind.name(grouping, centering[0], gain, called, 1e-4)
+    named, ambiguous = kind.name(grouping, centering[0], gain, called)
     misfit = _misfit(subject, model, active, eps)
     noise = seen.noise
     if 300 * noise < misfit < 0.02 and _groups_only(subject, model, active, noise):

@@ -26,8 +26,6 @@ class Half:
     dtype: str
     run: Callable[[Array], tuple[Array, str]]
     model: Model
-    simple: bool
-    """Whether γ was set to numbers that both formats hold, and β to 0."""
 
 
 def rounded(x: Array, dtype: str) -> Array:
@@ -80,9 +78,9 @@ def _half(subject: Subject, report: Report, held: Gain | None, dtype: str) -> Ha
             gain = value + (held.form == "1 + weight")
             spread = _like(gain, stored, held.stored, model.grouping.shape)
             exact = replace(model, weight=spread, bias=np.zeros_like(model.bias))
-            return Half(dtype, run, exact, True)
+            return Half(dtype, run, exact)
     run = subject.in_dtype(dtype)
-    return None if run is None else Half(dtype, run, model, False)
+    return None if run is None else Half(dtype, run, model)
 
 
 def _like(gain: Array, stored: Array, spread: Array, shape: tuple[int, ...]) -> Array:
@@ -195,10 +193,9 @@ def _root_rounds(half: Half) -> bool:
         each = np.sort(np.stack([np.median(way - 1) for way in ways]))
         return float(each[0] if each[0] > 0 else each[-1] if each[-1] < 0 else 0.0)
 
-    shape = model.grouping.shape
     pool = [rounded(_one_size(rng, model, 1 + k / POOL), dtype) for k in range(POOL)]
     offs = [off(x) for x in pool]
-    if shape and max(offs) - min(offs) < 2.0 ** -BITS[dtype] / 2:
+    if max(offs) - min(offs) < 2.0 ** -BITS[dtype] / 2:
         return False
 
     def factor(x: Array) -> Array:

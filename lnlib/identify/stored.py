@@ -88,7 +88,7 @@ class Running(NamedTuple):
     """Batch norm in evaluation: the running statistics that its slope is made of."""
 
     eps: float | None
-    exact: bool
+    """None if rounding hides it."""
 
 
 def running(slope: Array, shift: Array, parameters: Parameters, tolerance: float) -> Running | None:
@@ -112,5 +112,5 @@ def running(slope: Array, shift: Array, parameters: Parameters, tolerance: float
                     eps = float(np.median(each))
                     spread = tolerance * float((var + abs(eps)).max())  # of var + ε, relative
                     if np.abs(each - eps).max() < 8 * spread and eps > -spread:
-                        return Running(eps if eps > spread else None, True)
+                        return Running(eps if eps > spread else None)
     return None

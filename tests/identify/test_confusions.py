@@ -19,8 +19,6 @@ def conventions(draw):
         shape = tuple(draw(st.lists(sizes, min_size=1, max_size=3)))
         first = draw(st.integers(min(1, len(shape) - 1), len(shape) - 1))
         axes, groups = tuple(range(first, len(shape))), None
-        if len(axes) > 1 and len(shape) == 3:
-            axes = (2,)
     else:
         groups = draw(st.integers(2, 3)) if kind == "group" else None
         channels = (groups or 1) * draw(st.integers(2, 4))
@@ -37,8 +35,7 @@ def conventions(draw):
 @given(conventions(), st.integers(0, 2**32 - 1), st.booleans())
 def test_no_norm_is_taken_for_another(c, seed, affine):
     rng = np.random.default_rng(seed)
-    parameter = tuple(n if a in c.axes or (c.kind not in ("layer", "rms") and a == 1) else 1
-                      for a, n in enumerate(c.shape))  # fmt: skip
+    parameter = tuple(n if a in c.axes else 1 for a, n in enumerate(c.shape))
     if c.kind not in ("layer", "rms"):
         parameter = tuple(n if a == 1 else 1 for a, n in enumerate(c.shape))
     weight = rng.normal(size=parameter) if affine else np.ones(parameter)
