@@ -8,8 +8,10 @@ Running a kernel needs the extra `kernels` (Triton). With `TRITON_INTERPRET=1` i
 before Triton is imported, everything runs on CPU tensors, slowly; the tests do that.
 """
 
+import math
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from torch.autograd import forward_ad
 
 from lnlib import checks, formula
 from lnlib.checks import NormalizedShape
-from lnlib.kernels.operators import norm_forward
+from lnlib.kernels import operators
 
 DEVICES = ("cuda",) if find_spec("triton") else ()  # of which kernels are here
 
@@ -38,6 +40,8 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    weight_offset: float = 0.0,
 ) -> Tensor:
     r"""Normalize each example over its trailing axes, in one kernel.
 
@@ -53,6 +57,8 @@ def layer_norm(
         weight: γ, of shape `normalized_shape` and any floating dtype; None for ones.
         bias: β, likewise; None for zeros.
         eps: ε, a variance, at least 0.
+        weight_offset: what is added to γ: 1 where a model stores the gain as its difference to 1,
+            as Gemma does.
 
     Returns:
         y, of the input's shape and dtype.
@@ -68,7 +74,9 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
     """
-    return _normalize(input, None, normalized_shape, weight, bias, eps, center=True)[0]
+    return _normalize(input, None, normalized_shape, weight, bias, eps, weight_offset, center=True)[
+        0
+    ]
 
 
 def rms_norm(
@@ -76,6 +84,8 @@ def rms_norm(
     normalized_shape: NormalizedShape,
     weight: Tensor | None = None,
     eps: float | None = None,
+    *,
+    weight_offset: float = 0.0,
 ) -> Tensor:
     r"""Divide each example by the root mean square of its trailing axes, in one kernel.
 
@@ -86,7 +96,9 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
-    return _normalize(input, None, normalized_shape, weight, None, eps, center=False)[0]
+    return _normalize(
+        input, None, normalized_shape, weight, None, eps, weight_offset, center=False
+    )[0]
 
 
 def add_layer_norm(
@@ -96,6 +108,8 @@ def add_layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    weight_offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     r"""Add a residual and normalize the sum: `(layer_norm(s), s)` with `s = input + residual`.
 
@@ -103,7 +117,9 @@ def add_layer_norm(
     dtype before it is normalized, as it would be apart. Arguments and errors: `layer_norm`;
     `residual` has the input's shape and dtype.
     """
-    return _normalize(input, residual, normalized_shape, weight, bias, eps, center=True)
+    return _normalize(
+        input, residual, normalized_shape, weight, bias, eps, weight_offset, center=True
+    )
 
 
 def add_rms_norm(
@@ -112,28 +128,63 @@ def add_rms_norm(
     normalized_shape: NormalizedShape,
     weight: Tensor | None = None,
     eps: float | None = None,
+    *,
+    weight_offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Add a residual and normalize the sum: `(rms_norm(s), s)` with `s = input + residual`.
 
     Arguments and errors: `rms_norm` and `add_layer_norm`.
     """
-    return _normalize(input, residual, normalized_shape, weight, None, eps, center=False)
+    return _normalize(
+        input, residual, normalized_shape, weight, None, eps, weight_offset, center=False
+    )
 
 
 def _normalize(
     input: Tensor, residual: Tensor | None, normalized_shape: NormalizedShape,
-    weight: Tensor | None, bias: Tensor | None, eps: float | None, *, center: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
-    eps = torch.finfo(formula.statistics_dtype(input)).eps if eps is None else eps
-    checks.eps(eps)
-    shape, (rows, columns) = tuple(input.shape), layout.view
-    if residual is not None and (residual.shape, residual.dtype) != (input.shape, input.dtype):
+    weight: Tensor | None, bias: Tensor | None, eps: float | None, weight_offset: float,
+    *, center: bool,
+) -> tuple[Tensor, Any]:  # fmt: skip
+    if not _plainly_right(input, normalized_shape, weight, bias):
+        checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
+        normalized_shape = checks.normalized_shape(normalized_shape)
+    if eps is None:
+        eps = torch.finfo(formula.statistics_dtype(input)).eps
+    elif type(eps) is not float or not 0 <= eps < math.inf:
+        checks.eps(eps)
+    if residual is not None:
+        _check_residual(input, residual)
+    if weight_offset and weight is None:
+        raise ValueError(
+            f"weight_offset is {weight_offset}, but weight is None; pass the weight it is added to"
+        )
+    columns = math.prod(cast(Sequence[int], normalized_shape))
+    return operators.normalize(
+        input, residual, weight, bias, columns, float(eps), center, float(weight_offset)
+    )
+
+
+def _plainly_right(
+    input: Any, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None
+) -> bool:
+    """Recognize the usual call by a few comparisons; `lnlib.checks` looks at all others."""
+    return (
+        isinstance(input, Tensor)
+        and input.is_floating_point()
+        and isinstance(normalized_shape, tuple)
+        and len(normalized_shape) > 0
+        and input.shape[-len(normalized_shape) :] == normalized_shape
+        and (weight is None or (isinstance(weight, Tensor) and weight.shape == normalized_shape))
+        and (bias is None or (isinstance(bias, Tensor) and bias.shape == normalized_shape))
+    )
+
+
+def _check_residual(input: Tensor, residual: Tensor) -> None:
+    """Reject a residual of another shape, or of a dtype that the sum may not have."""
+    dtypes = (input.dtype, formula.statistics_dtype(input))
+    if residual.shape != input.shape or residual.dtype not in dtypes:
         raise ValueError(
             f"residual has shape {tuple(residual.shape)} and dtype {residual.dtype}, expected "
-            f"{shape} and {input.dtype} as input; convert it with residual.to(input.dtype)"
+            f"{tuple(input.shape)} as input and {' or '.join(map(str, dict.fromkeys(dtypes)))}; "
+            "convert it with residual.to(input.dtype)"
         )
-    flat = (None if t is None else t.reshape(rows, columns).contiguous() for t in (input, residual))
-    parameters = (None if p is None else p.reshape(columns).contiguous() for p in (weight, bias))
-    y, total, _, _ = norm_forward(*flat, *parameters, float(eps), center)
-    return y.reshape(shape), total.reshape(shape) if residual is not None else total

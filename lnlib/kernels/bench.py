@@ -99,7 +99,8 @@ def predicted(shape: Shape, passed: str, processors: int = 132) -> tuple[float, 
     least = TENSORS[passed] * row
     best = worst = least + 12.0  # mean in two parts, and rstd
     if passed == "backward":
-        parts = launch.parts(processors, shape.rows, shape.columns)
+        how = launch.backward(shape.columns)[-1]
+        parts = launch.parts(how, processors, shape.rows, shape.columns)
         best += parts / shape.rows * 16 * shape.columns
         worst = best
         if len(launch.backward(shape.columns)) > 1:  # two kernels read

@@ -4,11 +4,13 @@ Triton brings NVIDIA's assembler and disassembler along, so a kernel can be comp
 is not there, and its registers, spills, load widths and barriers counted. These are facts of the
 code, not speeds. Needs the extra `kernels`, and `TRITON_INTERPRET` must not be set.
 
-    python -m lnlib.kernels.machine_code                            # table
+    python -m lnlib.kernels.machine_code                            # table, of layer norm
     python -m lnlib.kernels.machine_code 1024 4096 --capability 90  # of some rows, for one GPU
-    python -m lnlib.kernels.machine_code --json                     # for programs
+    python -m lnlib.kernels.machine_code --dtype fp32 fp64 --norm rms_norm add_rms_norm
 
-Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/cuda-binary-utilities/.
+Source: NVIDIA, CUDA Binary Utilities (cuobjdump), https://docs.nvidia.com/cuda/cuda-binary-utilities/,
+and for what a multiprocessor has, CUDA C++ Programming Guide, Technical Specifications per Compute
+Capability, https://docs.nvidia.com/cuda/cuda-c-programming-guide/.
 """
 
 import argparse
@@ -18,10 +20,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import triton
 from tqdm import tqdm
@@ -31,8 +34,35 @@ from triton.compiler import ASTSource
 from lnlib.kernels import gpu, launch
 from lnlib.kernels.launch import Launch
 
-TARGETS = {"T4": 75, "A100": 80, "H100, H200": 90}
-WIDTHS = (256, 768, 1000, 1024, 4096, 8192, 16384, 32768, 65536)
+TARGETS = {"T4": 75, "A100": 80, "A10": 86, "L4": 89, "H100, H200": 90}
+WIDTHS = (64, 256, 768, 1000, 1024, 4096, 8192, 16384, 32768, 65536)
+SIZES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
+NORMS = ("layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm")
+TENSORS = ("X", "R", "W", "B", "Y", "S", "DY", "DS", "DX", "FIRST", "SECOND")
+STATISTICS = ("STATS", "MEANS", "PARTS")
+
+
+class Multiprocessor(NamedTuple):
+    """What the programs on one multiprocessor share, beside 65536 registers."""
+
+    warps: int
+    programs: int
+    shared: int
+    """Bytes, of which each program takes 1024 beside its own."""
+
+
+MULTIPROCESSORS = {
+    75: Multiprocessor(32, 16, 64 * 1024),
+    80: Multiprocessor(64, 32, 164 * 1024),
+    86: Multiprocessor(48, 16, 100 * 1024),
+    89: Multiprocessor(48, 24, 100 * 1024),
+    90: Multiprocessor(64, 32, 228 * 1024),
+}
+
+
+def shared_limit(capability: int) -> int:
+    """Return how many bytes of shared memory one program may have."""
+    return MULTIPROCESSORS[capability].shared - (1024 if capability >= 80 else 0)
 
 
 @dataclass(frozen=True)
@@ -41,10 +71,13 @@ class Facts:
 
     `spills` counts loads and stores of values that found no register; `wide` and `narrow` count
     loads from global memory of 16 bytes and of fewer; `asynchronous` those that bypass registers.
-    `offset_bits` is the width of a row's offset: 32 bits end at 2³¹ elements.
+    `offset_bits` is the width of a row's offset: 32 bits end at 2³¹ elements. `programs` is how
+    many of its programs a multiprocessor runs at a time, and `in_flight` how many bytes of rows
+    these have asked for, at most, before they compute.
     """
 
     kernel: str
+    norm: str
     columns: int
     dtype: str
     capability: int
@@ -57,28 +90,33 @@ class Facts:
     asynchronous: int
     barriers: int
     offset_bits: int
+    programs: int
+    in_flight: int
 
 
 def facts(
-    how: Launch, columns: int, capability: int, *, dtype: str = "bf16", center: bool = True,
-    residual: bool = False,
-) -> Facts:  # fmt: skip
+    how: Launch, columns: int, capability: int, *, dtype: str = "bf16", norm: str = "layer_norm"
+) -> Facts:
     """Compile a kernel as it is launched, and read its machine code.
 
     Args:
         how: one of the launches of `launches(columns)`.
         columns: length of a row.
-        capability: the GPU's compute capability, 75, 80 or 90.
-        dtype: of all tensors but the statistics, in Triton's names: fp16, bf16, fp32.
-        center: layer norm, or RMSNorm.
-        residual: with a residual added, or its gradient.
+        capability: the GPU's compute capability, one of `TARGETS`.
+        dtype: of all tensors but the statistics, in Triton's names: fp16, bf16, fp32, fp64.
+        norm: one of `NORMS`.
     """
     kernel = getattr(gpu, how.kernel)
-    absent = () if residual else ("R", "S", "DS")
-    types = gpu.types(kernel, dtype, absent)
-    values: dict[str, Any] = {"eps": 1e-5, "N": columns, "CENTER": center, **how.constants}
-    values |= dict.fromkeys(absent)
-    constants = {k: values[k] for k, kind in types.items() if kind == "constexpr"}
+    center, residual = "layer" in norm, "add" in norm
+    absent = (
+        {"GROUP", "DR"} | (set() if residual else {"R", "S", "DS"}) | (set() if center else {"B"})
+    )
+    values: dict[str, Any] = {
+        "EPS": 1e-5, "N": columns, "STRIDE": columns, "INNER": 0, "DY_STRIDE": columns,
+        "DY_INNER": 0, "CENTER": center, "OFFSET": 0.0, "DW": True, "DB": center, **how.constants,
+    }  # fmt: skip
+    types = argument_types(kernel, dtype, absent)
+    constants = {k: values.get(k) for k, kind in types.items() if kind == "constexpr"}
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind[0] == "*"
     }
@@ -88,13 +126,16 @@ def facts(
     code, resources = disassemble(compiled.asm["cubin"])
     loads = re.findall(r"\bLDG\.E(\S*)", code)
     wide = sum(".128" in load for load in loads)
+    registers = int(re.findall(r"REG:(\d+)", resources)[0])
+    programs = resident(how, registers, compiled.metadata.shared, capability)
     return Facts(
         kernel=how.kernel,
+        norm=norm,
         columns=columns,
         dtype=dtype,
         capability=capability,
         warps=how.warps,
-        registers=int(re.findall(r"REG:(\d+)", resources)[0]),
+        registers=registers,
         shared=compiled.metadata.shared,
         spills=len(re.findall(r"\b(?:LDL|STL)\b", code)),
         wide=wide,
@@ -102,14 +143,65 @@ def facts(
         asynchronous=len(re.findall(r"\bLDGSTS\b", code)),
         barriers=len(re.findall(r"\bBAR\.", code)),
         offset_bits=offset_bits(compiled.asm["ttir"]),
+        programs=programs,
+        in_flight=programs * in_flight(how, columns, SIZES[dtype], residual),
     )
 
 
+def argument_types(kernel: Any, dtype: str, absent: Collection[str] = ()) -> dict[str, str]:
+    """Return the types of a kernel's arguments, in Triton's names: pointers, counts, constants.
+
+    Args:
+        kernel: one of `lnlib.kernels.gpu`.
+        dtype: of all tensors but the statistics.
+        absent: arguments that are None.
+
+    Example:
+        >>> argument_types(gpu.forward_kernel, "bf16", absent=("R", "S"))["X"]
+        '*bf16'
+    """
+    sums = "*fp64" if dtype == "fp64" else "*fp32"
+    known = dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(STATISTICS, sums)
+    known |= dict.fromkeys(gpu.COUNTS, "i32") | dict.fromkeys(absent, "constexpr")
+    return {name: known.get(name, "constexpr") for name in kernel.arg_names}
+
+
+def resident(how: Launch, registers: int, shared: int, capability: int) -> int:
+    """Return how many programs of a kernel a multiprocessor runs at a time.
+
+    Example:
+        >>> resident(launch.forward(4096), registers=40, shared=32, capability=90)
+        6
+    """
+    most = MULTIPROCESSORS[capability]
+    of_a_warp = 32 * 8 * -(-registers // 8)  # registers are given out in portions
+    fit = (
+        most.programs,
+        most.warps // how.warps,
+        65536 // of_a_warp // how.warps,
+        most.shared // (shared + (1024 if capability >= 80 else 0)),
+    )
+    return min(*fit, how.programs or most.programs)
+
+
+def in_flight(how: Launch, columns: int, size: int, residual: bool) -> int:
+    """Return how many bytes of rows one program asks for before it computes.
+
+    Forward that is a tile or a block of input and residual; backward, of input and gradients, and
+    as many turns of the loop as are loaded in advance.
+    """
+    tensors = (1 if "forward" in how.kernel else 2) + residual
+    entries = (how.rows or 1) * min(columns, how.columns * (how.strips or 1))
+    if how.kernel == "strips_backward_kernel":
+        entries = min(columns, how.columns)
+    return tensors * entries * size * max(1, (how.stages or 2) - 1)
+
+
 def offset_bits(ttir: str) -> int:
-    """Return the width of the offsets by which a kernel finds its tiles, or else its row."""
-    offsets = re.findall(r"tt\.addptr .*?: (\S*)!tt\.ptr<\w+>>?, (?:tensor<(?:\d+x)*)?i(\d+)", ttir)
-    tiles = [int(bits) for shape, bits in offsets if shape.count("x") == 2]
-    return min(tiles) if tiles else max(int(bits) for _, bits in offsets)
+    """Return the width of the offsets by which a kernel finds its rows of the input."""
+    inputs = {"%X", *re.findall(r"(%\w+) = tt\.splat %X :", ttir)}
+    offsets = re.findall(r"tt\.addptr (%\w+), %\w+ : .*?, (?:tensor<(?:\d+x)*)?i(\d+)", ttir)
+    return min(int(bits) for base, bits in offsets if base in inputs)
 
 
 def disassemble(cubin: bytes) -> tuple[str, str]:
@@ -126,24 +218,50 @@ def disassemble(cubin: bytes) -> tuple[str, str]:
         )
 
 
-def launches(columns: int) -> tuple[Launch, ...]:
+def launches(
+    columns: int, dtype: str = "bf16", norm: str = "layer_norm", capability: int = 90
+) -> tuple[Launch, ...]:
     """Return how rows of a length are gone over, forward and backward."""
-    return (launch.forward(columns), *launch.backward(columns))
+    size, center, residual = SIZES[dtype], "layer" in norm, "add" in norm
+    return (
+        launch.forward(columns, size, center=center, pairs=not residual),
+        *launch.backward(
+            columns, size, center=center, residual=residual, shared=shared_limit(capability)
+        ),
+    )
 
 
-def survey(widths: Collection[int], capabilities: Collection[int]) -> Iterator[Facts]:
-    """Compile layer norm in bfloat16 (float16 on the T4), for every target and row length."""
-    for capability in capabilities:
-        for columns in widths:
-            for how in launches(columns):
-                yield facts(how, columns, capability, dtype="fp16" if capability < 80 else "bf16")
+class Case(NamedTuple):
+    """Rows of a norm, and the GPU that they are on."""
+
+    columns: int
+    capability: int
+    dtype: str = "bf16"
+    norm: str = "layer_norm"
 
 
-def survey_apart(widths: Collection[int], capabilities: Collection[int]) -> list[Facts]:
+def cases(
+    widths: Collection[int], capabilities: Collection[int], dtypes: Collection[str] = ("bf16",),
+    norms: Collection[str] = ("layer_norm",),
+) -> list[Case]:  # fmt: skip
+    """Return all combinations; a T4 has float16 for bfloat16."""
+    return [
+        Case(columns, capability, "fp16" if (capability, dtype) == (75, "bf16") else dtype, norm)
+        for capability, dtype, norm, columns in product(capabilities, dtypes, norms, widths)
+    ]
+
+
+def survey(chosen: Iterable[Case]) -> Iterator[Facts]:
+    """Compile the kernels of each case."""
+    for columns, capability, dtype, norm in chosen:
+        for how in launches(columns, dtype, norm, capability):
+            yield facts(how, columns, capability, dtype=dtype, norm=norm)
+
+
+def survey_apart(chosen: Iterable[Case]) -> list[Facts]:
     """Make the survey in a process of its own, in which `TRITON_INTERPRET` is not set."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "lnlib.kernels.machine_code", *map(str, widths), "--json"]
-    command += ["--capability", *map(str, capabilities)]
+    command = [sys.executable, "-m", "lnlib.kernels.machine_code", "--cases", json.dumps([*chosen])]
     done = subprocess.run(command, env=environment, check=True, capture_output=True)
     return [Facts(**found) for found in json.loads(done.stdout)]
 
@@ -151,12 +269,13 @@ def survey_apart(widths: Collection[int], capabilities: Collection[int]) -> list
 def table(found: list[Facts]) -> str:
     """Return the facts as text."""
     head = (
-        "kernel                 columns  sm  warps  registers  spills  16-byte  other  async  "
-        "barriers"
+        f"{'kernel':22} {'norm':14} columns  dtype  sm  warps  registers  spills  16-byte  other  "
+        "async  barriers  programs  KB in flight"
     )
     rows = (
-        f"{f.kernel:<21} {f.columns:>8}  {f.capability}  {f.warps:>5}  {f.registers:>9}  "
-        f"{f.spills:>6}  {f.wide:>7}  {f.narrow:>5}  {f.asynchronous:>5}  {f.barriers:>8}"
+        f"{f.kernel:22} {f.norm:14} {f.columns:>7}  {f.dtype:>5}  {f.capability}  {f.warps:>5}  "
+        f"{f.registers:>9}  {f.spills:>6}  {f.wide:>7}  {f.narrow:>5}  {f.asynchronous:>5}  "
+        f"{f.barriers:>8}  {f.programs:>8}  {f.in_flight / 1024:>12.0f}"
         for f in found
     )
     return "\n".join([head, *rows])
@@ -168,18 +287,19 @@ def main() -> None:
         prog="python -m lnlib.kernels.machine_code", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("columns", type=int, nargs="*", help="row lengths; default: all of WIDTHS")
-    parser.add_argument(
-        "--capability", type=int, nargs="+", choices=TARGETS.values(), help="default: all"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("columns", type=int, nargs="*", default=WIDTHS, help="row lengths; default: all of WIDTHS")
+    targets = tuple(TARGETS.values())
+    add("--capability", type=int, nargs="+", choices=targets, default=targets, help="default: all")
+    add("--dtype", nargs="+", choices=SIZES, default=("bf16",), help="default: bf16")
+    add("--norm", nargs="+", choices=NORMS, default=("layer_norm",), help="default: layer_norm")
+    add("--cases", type=json.loads, help="JSON of cases to compile; facts are printed as JSON, too")
     options = parser.parse_args()
-    widths = options.columns or WIDTHS
-    targets = options.capability or list(TARGETS.values())
-    total = len(targets) * sum(len(launches(columns)) for columns in widths)
-    compiling = tqdm(survey(widths, targets), total=total, unit="kernel")
-    found = list(compiling)
-    print(json.dumps([asdict(f) for f in found]) if options.json else table(found))
+    if options.cases is not None:
+        print(json.dumps([asdict(f) for f in survey(options.cases)]))
+        return
+    chosen = cases(options.columns, options.capability, options.dtype, options.norm)
+    print(table(list(tqdm(survey(chosen), unit="case"))))
 
 
 if __name__ == "__main__":

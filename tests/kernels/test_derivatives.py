@@ -53,13 +53,13 @@ def test_gradient_identities(columns):
 
 def test_operators_are_registered_right():
     x, weight, bias, dy = data(3, 20, torch.float32)
-    forward = (x, None, weight, bias, 1e-5, True)
+    constants = (20, 1e-5, True, 0.0)
+    forward = (x, None, weight, bias, *constants, True)
     torch.library.opcheck(norm_forward, forward)
-    torch.library.opcheck(norm_forward, (x, dy, weight, None, 1e-5, False))
-    _, _, mean, rstd = norm_forward(*forward)
-    torch.library.opcheck(
-        norm_backward, (dy, None, x, weight, bias, mean.detach(), rstd.detach(), 1e-5, True)
-    )
+    torch.library.opcheck(norm_forward, (x, dy.double(), weight, None, 20, 1e-5, False, 1.0, True))
+    stats = norm_forward(*forward)[2].detach()
+    wanted = [True, False, True, True]
+    torch.library.opcheck(norm_backward, (dy, None, x, weight, bias, stats, *constants, wanted))
 
 
 def test_compiles_without_a_break():

@@ -1,35 +1,53 @@
-"""What the compiler makes of the kernels for three GPUs, none of which is needed here."""
+"""What the compiler makes of the kernels for GPUs, none of which is needed here.
+
+Each kernel is compiled for each kind of data at least once, and for each GPU where its launch
+differs; `python -m lnlib.kernels.machine_code` compiles all combinations.
+"""
 
 import pytest
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
 from lnlib.kernels import launch
 from lnlib.kernels.machine_code import (
+    NORMS,
+    SIZES,
     TARGETS,
-    WIDTHS,
+    cases,
+    in_flight,
     launches,
     offset_bits,
+    resident,
+    shared_limit,
     survey_apart,
     table,
+)
+
+SELECTION = (  # row lengths, capabilities, dtypes, norms
+    ((64, 1000, 8192, 16384, 65536), (90,), ("bf16",), ("layer_norm",)),
+    ((32768,), (90,), ("bf16",), ("rms_norm",)),
+    ((4096, 8192), (86,), ("fp32",), ("add_layer_norm",)),
+    ((16384,), (80,), ("fp32",), ("layer_norm",)),
+    ((1001, 4100, 12_001), (86,), ("bf16",), ("layer_norm",)),  # rows begin anywhere
+    ((4096, 8192, 40_000), (89,), ("fp64",), ("add_layer_norm",)),
+    ((1024,), (75,), ("bf16",), ("add_rms_norm",)),
 )
 
 
 @pytest.fixture(scope="module")
 def survey():
-    """Every kernel, launch and target, compiled where the interpreter is off."""
-    return survey_apart(WIDTHS, TARGETS.values())
+    """A selection of launches, compiled where the interpreter is off."""
+    return survey_apart(case for part in SELECTION for case in cases(*part))
 
 
-def test_covers_every_kernel_row_length_and_target(survey):
-    found = [(f.capability, f.columns, f.kernel) for f in survey]
-    assert found == [
-        (capability, columns, how.kernel)
-        for capability in TARGETS.values()
-        for columns in WIDTHS
-        for how in launches(columns)
-    ]
-    two = {f"{wide}{way}_kernel" for wide in ("", "wide_") for way in ("forward", "backward")}
-    assert {f.kernel for f in survey} == two | {"row_sums_kernel"}
+def test_covers_every_kernel_dtype_and_target(survey):
+    kernels = {f"{kind}_kernel" for kind in (
+        "forward", "pairs_forward", "wide_forward",
+        "backward", "strips_backward", "row_means", "wide_backward",
+    )}  # fmt: skip
+    assert {f.kernel for f in survey} == kernels
+    assert {f.dtype for f in survey} == SIZES.keys()
+    assert {f.norm for f in survey} == set(NORMS)
+    assert {f.capability for f in survey} == set(TARGETS.values())
 
 
 def test_nothing_spills(survey):
@@ -40,52 +58,102 @@ def test_registers_leave_room_for_all_threads(survey):
     assert [f for f in survey if f.registers * 32 * f.warps > 65536] == []
 
 
+def test_every_program_that_is_launched_is_resident(survey):
+    for f in survey:
+        *_, how = launches(f.columns, f.dtype, f.norm, f.capability)
+        if f.kernel == how.kernel:
+            assert f.programs == how.programs, f
+        assert f.programs > 0
+
+
 def test_offsets_reach_beyond_two_to_the_31_elements(survey):
     assert {f.offset_bits for f in survey} == {64}
 
 
 def test_offset_bits_sees_the_narrow_ones():
-    narrow = "%9 = tt.addptr %7, %8 : tensor<4x256x!tt.ptr<bf16>>, tensor<4x256xi32> loc(#loc1)"
-    scalar = "%2 = tt.addptr %X, %1 : !tt.ptr<bf16>, i64 loc(#loc1)"
-    assert offset_bits(f"{scalar}\n{narrow}") == 32
-    assert offset_bits(scalar) == 64
+    row = "%X_1 = tt.addptr %X, %0 : !tt.ptr<bf16>, i64 loc(#loc1)"
+    gain = "%w = tt.addptr %w_0, %8 : tensor<1x256x!tt.ptr<bf16>>, tensor<1x256xi32> loc(#loc1)"
+    tile = "%x = tt.splat %X : !tt.ptr<bf16> -> tensor<4x256x!tt.ptr<bf16>> loc(#loc1)"
+    narrow = "%x_1 = tt.addptr %x, %8 : tensor<4x256x!tt.ptr<bf16>>, tensor<4x256xi32> loc(#loc1)"
+    assert offset_bits(f"{row}\n{gain}") == 64
+    assert offset_bits(f"{gain}\n{tile}\n{narrow}") == 32
 
 
 def test_shared_memory_fits(survey):
-    limit = {75: 64 * 1024, 80: 163 * 1024, 90: 227 * 1024}
-    assert [f for f in survey if f.shared > limit[f.capability]] == []
+    assert [f for f in survey if f.shared > shared_limit(f.capability)] == []
+
+
+def test_the_launch_knows_how_much_shared_memory_it_asks_for(survey):
+    """One more turn under way would not fit, or is not wanted."""
+    for f in survey:
+        if f.kernel == "backward_kernel" and f.capability >= 80:
+            (how,) = launches(f.columns, f.dtype, f.norm, f.capability)[1:]
+            size = SIZES[f.dtype]
+            turn = (3 if "add" in f.norm else 2) * how.rows * how.columns * size
+            rest = f.shared - turn * (how.stages - 1)
+            assert rest <= launch.scratch(f.columns, size, how.warps) + 2048 * (how.rows > 1), f
+            assert how.stages > 2 or f.shared + turn > shared_limit(f.capability)
 
 
 def test_rows_are_loaded_16_bytes_at_a_time(survey):
     """Beside a few scalars, which are the statistics of a row and a row's first entry."""
-    assert [f for f in survey if "forward" in f.kernel and f.narrow > 1] == []
-    assert [f for f in survey if not (f.wide or f.asynchronous)] == []
+    whole = [f for f in survey if f.columns * SIZES[f.dtype] % 16 == 0]
+    assert 0 < len(whole) < len(survey)
+    assert [f for f in whole if f.narrow > 3] == []
+    assert [f for f in whole if not (f.wide or f.asynchronous)] == []
 
 
 def test_the_backward_pass_prefetches_where_the_gpu_can(survey):
     for f in survey:
-        prefetches = "backward" in f.kernel and f.capability >= 80
-        assert (f.asynchronous > 0) == prefetches, f
+        prefetches = f.kernel in ("backward_kernel", "wide_backward_kernel")
+        assert (f.asynchronous > 0) == (prefetches and f.capability >= 80), f
 
 
-def test_a_row_of_one_warp_needs_no_barrier(survey):
-    alone = [f for f in survey if f.kernel == "forward_kernel" and 512 < f.columns <= 1024]
-    assert len(alone) == 3 * len(TARGETS)
-    assert [f for f in alone if f.warps > 1 or f.barriers] == []
+def test_a_multiprocessor_runs_what_its_warps_registers_and_shared_memory_hold():
+    how = launch.forward(4096)
+    assert resident(how, registers=32, shared=0, capability=90) == 8  # 64 warps
+    assert resident(how, registers=40, shared=0, capability=90) == 6  # 65536 registers
+    assert resident(how, registers=40, shared=56 * 1024, capability=90) == 4
+    assert resident(how, registers=40, shared=0, capability=86) == 6  # 48 warps
+    assert resident(launch.forward(64), registers=16, shared=0, capability=86) == 12
+
+
+def test_bytes_in_flight():
+    assert in_flight(launch.forward(4096), 4096, 2, residual=False) == 8192
+    (how,) = launch.backward(1024)
+    assert in_flight(how, 1024, 2, residual=False) == 2 * 2 * 2048
+    assert in_flight(how, 1000, 4, residual=True) == 3 * 2 * 4000
 
 
 def test_table_shows_every_row(survey):
     assert len(table(survey).splitlines()) == 1 + len(survey)
 
 
-def test_launches_cover_every_row_length():
-    for columns in (1, 2, 255, 257, launch.ROW, launch.ROW + 1, 262_144):
-        forward, backward = launch.forward(columns), launch.backward(columns)
-        assert (forward.rows is None) == (columns > launch.ROW)
-        assert (len(backward) == 2) == (columns > launch.ROW_BACKWARD)
-        for how, longest in ((forward, launch.ROW), (backward[0], launch.ROW_BACKWARD)):
-            assert how.columns >= columns or columns > longest
-            assert how.tiles(1, columns) == (1, -(-columns // how.columns))
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("center", [False, True])
+def test_launches_cover_every_row_length(size, center):
+    for columns in (1, 2, 255, 257, 8192, 8193, 16_384, 16_386, 32_770, 65_537, 262_144):
+        forward = launch.forward(columns, size, center=center)
+        *before, last = launch.backward(columns, size, center=center)
+        for how in (forward, last):
+            assert how.columns & (how.columns - 1) == 0
+            across = how.tiles(1, columns)[1]
+            assert across == 1 or "wide" in how.kernel
+            assert across * how.columns * (how.strips or 1) >= columns
+        assert bool(before) == ("wide" in last.kernel)
+
+
+@pytest.mark.parametrize("capability", TARGETS.values())
+@pytest.mark.parametrize("dtype", SIZES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_prefetched_turn_fits_into_shared_memory(norm, dtype, capability):
+    for columns in (64, 1000, 1001, 1024, 2048, 4096, 4100, 5120, 8191, 8192):
+        *_, how = launches(columns, dtype, norm, capability)
+        if how.kernel == "backward_kernel":
+            turn = (3 if "add" in norm else 2) * how.rows * how.columns * SIZES[dtype]
+            assert 0 < how.stages <= 4
+            rest = launch.scratch(columns, SIZES[dtype], how.warps)
+            assert turn * (how.stages - 1) + rest <= shared_limit(capability)
 
 
 def test_a_launch_cannot_be_changed():

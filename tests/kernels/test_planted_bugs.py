@@ -6,54 +6,69 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernel_cases import DEVICE, SMALL, UNIT, assert_close, data, expected, run
+from kernel_cases import DEVICE, SMALL, assert_close, data, expected, random, run
 
 from lnlib import kernels
-from lnlib.kernels import gpu, launch
+from lnlib.kernels import gpu, launch, operators
 
 SOURCE = Path(gpu.__file__).read_text(encoding="utf-8")
-VARIANCE = "tl.rsqrt(tl.sum(x * x, 1) / N + eps)"
-WIDER = "tl.float64 if X.dtype.element_ty == tl.float64 else tl.float32"
-LOAD_GRADIENT = "tl.load(DS + at, mask=mask, other=0.0).to(ACC)"
+VARIANCE = "tl.rsqrt(mean_of(tl.sum(x * x, 1, keep_dims=True), N) + EPS)"
+LOAD_GRADIENT = "tl.load(DS + own, mask=mask, other=0.0).to(dx.dtype)"
 MERGE = "squares += delta * delta * count * start / (start + count)"
-OWN = "program, programs = tl.program_id(1), tl.num_programs(1)"
+TURNS = "tl.range(program * BLOCK_M, M, programs * BLOCK_M, num_stages=STAGES)"
+ADD_W = "        if DW:\n            dw += dy * x_hat\n"
 MUTANTS = {
-    "no mask": ("x = tl.where(mask, x - high[:, None], 0.0)", "x = x - high[:, None]"),
-    "mean not corrected": ("x = tl.where(mask, x - low[:, None], 0.0)", "low = low * 0"),
-    "divisor N - 1": (VARIANCE, VARIANCE.replace("N", "(N - 1)")),
-    "eps outside": (VARIANCE, "1 / (tl.sqrt(tl.sum(x * x, 1) / N) + eps)"),
-    "half of eps": (VARIANCE, VARIANCE.replace("eps", "eps / 2")),
-    "dweight of the last rows": ("dw += tl.sum(dy * x_hat, 0)", "dw = tl.sum(dy * x_hat, 0)"),
-    "gamma outside": ("g = dy * w\n", "g = dy\n            rstd = rstd * w\n"),
-    "mean held fixed": ("dx -= (tl.sum(g, 1) / N)[:, None]", "dx -= 0.0"),
+    "no mask": ("x = tl.where(mask, x - mean, 0.0)", "x = x - mean"),
+    "mean not corrected": ("x = tl.where(mask, x - remainder, 0.0)", "remainder = remainder * 0"),
+    "divisor N - 1": (VARIANCE, VARIANCE.replace("N)", "N - 1)")),
+    "eps outside": (VARIANCE, "1 / (tl.sqrt(mean_of(tl.sum(x * x, 1, keep_dims=True), N)) + EPS)"),
+    "half of eps": (VARIANCE, VARIANCE.replace("EPS", "EPS / 2")),
+    "dweight of the last rows": (ADD_W, ADD_W.replace("+=", "=")),
+    "the first turn only": (TURNS, TURNS.replace(" M,", " programs * BLOCK_M,")),
+    "every other turn": (TURNS, TURNS.replace("programs * BLOCK_M,", "2 * programs * BLOCK_M,")),
+    "gamma outside": ("g = dy if W is None else dy * w\n", "g = dy\n            rstd = rstd * w\n"),
+    "mean held fixed": ("(g - x_hat * dot - shift) * rstd", "(g - x_hat * dot) * rstd"),
     "gradient of the sum forgotten": (LOAD_GRADIENT, "0.0"),
-    "first parts only": ("range(0, G, BLOCK_G)", "range(0, BLOCK_G // 32, BLOCK_G)"),
-    "statistics in the input's dtype": (WIDER, "X.dtype.element_ty"),
+    "first parts only": ("range(0, G, BLOCK_M)", "range(0, 1, BLOCK_M)"),
+    "the bias's parts for the weight": (
+        "which.to(tl.int64) * G * N",
+        "(1 - which).to(tl.int64) * G * N",
+    ),
+    "statistics in the input's dtype": (VARIANCE, VARIANCE + ".to(X.dtype.element_ty).to(ACC)"),
     "blocks not merged": (MERGE, "squares += 0.0"),
-    "mean over long rows forgotten": ("tl.store(SUMS + row, tl.sum(dot) / N)", "pass"),
-    "all long rows by every program": (OWN, "program, programs = tl.program_id(1) * 0, 1"),
+    "mean over long rows forgotten": ("tl.store(MEANS + one, dot)", "pass"),
+    "rows of another group": ("rows % GROUP * INNER", "rows % GROUP * STRIDE"),
+    "entries of a pair exchanged": ("tl.interleave(first, second)", "tl.interleave(second, first)"),
+    "the first strip only": ("strips += (tl.load(X + at,", "strips += (tl.load(X + at % HALF,"),
+    "sums of one strip": ("(dw[i] + dy * x_hat if DW else dw[i],)", "(dw[0] + dy * x_hat,)"),
+    "gain without its offset": (".to(ACC) + OFFSET", ".to(ACC)"),
     "first block of long rows": ("range(0, N, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"),
 }
 CASES = [  # the quick ones first
-    (3, 50, torch.float64, 2.0),
+    (3, 30, torch.float64, 2.0),
     (2, 50, torch.float16, 2000.0),  # their sum is beyond float16
     (2, 50, torch.float32, 1e4),
     (2, 300, torch.float64, 2.0),  # in blocks, forward and backward
-    (800, 50, torch.float64, 0.1),  # more rows than programs, more programs than BLOCK_G
+    (2, 300, torch.float16, 2.0),  # in pairs
+    (3, 98, torch.float16, 2.0),  # in strips, backward
+    (700, 30, torch.float64, 0.1),  # more rows than programs, more programs than fit a block
 ]
 
 
 def all_is_well():
     """Run a short selection of the other tests."""
     x, weight, _, dy = data(3, 12)
-    _, total = kernels.add_rms_norm(x, x.detach(), (12,), weight)
-    (dx,) = torch.autograd.grad(total, x, dy)
+    y, total = kernels.add_rms_norm(x, x.detach(), (12,), weight)
+    (dx,) = torch.autograd.grad((y, total), x, (0 * dy, dy))
     torch.testing.assert_close(dx, dy, rtol=0, atol=1e-12)
+    heads = random(2, 3, 5, 16)[:, :, :4, 8:]
+    y = kernels.rms_norm(heads, (8,), 0 * weight[:8].detach(), weight_offset=1.0)
+    torch.testing.assert_close(y, kernels.rms_norm(heads.contiguous(), (8,)))
     for rows, columns, dtype, shift in CASES:
-        arguments = data(rows, columns, dtype, shift=shift)
-        tolerance = 1e-12 if dtype == torch.float64 else 16 * UNIT[dtype]
-        want = expected("layer_norm", *arguments, 0.3)
-        assert_close(run("layer_norm", *arguments, 0.3), want, tolerance)
+        wider = torch.promote_types(dtype, torch.float32)
+        arguments = data(rows, columns, dtype, wider, shift)
+        got = run("layer_norm", *arguments, 0.3)
+        assert_close(got, expected("layer_norm", *arguments, 0.3))
 
 
 @pytest.fixture
@@ -68,8 +83,9 @@ def planted(tmp_path, monkeypatch):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setitem(sys.modules, gpu.__name__, module)
-        for constant, columns in SMALL.items():
-            monkeypatch.setattr(launch, constant, columns)
+        monkeypatch.setattr(operators, "processors", lambda device: (2, launch.SHARED))
+        for constant, value in SMALL.items():
+            monkeypatch.setattr(launch, constant, value)
 
     return load
 
