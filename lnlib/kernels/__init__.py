@@ -47,12 +47,14 @@ def layer_norm(
 
     $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$
 
-    Moves $2eMN$ bytes forward and $3eMN$ backward, $e$ being the size of an entry; rows longer
-    than `launch.ROW` forward and `launch.ROW_BACKWARD` backward are read twice.
+    Moves $2eMN$ bytes forward and $3eMN$ backward, $e$ being the size of an entry; of long rows
+    (`launch`) some are read again. Computes only the gradients that are asked for. Output and input
+    gradient of an example are the same bits in every batch, parameter gradients on every run.
 
     Args:
         input: of shape `(*, *normalized_shape)` and dtype float16, bfloat16, float32 or float64,
-            on a GPU; a copy is made if it is not contiguous.
+            on a GPU. Examples may lie apart, as in a slice, the heads of a tensor of queries, keys
+            and values among them; of what is laid out otherwise a copy is made.
         normalized_shape: the sizes of the trailing axes.
         weight: γ, of shape `normalized_shape` and any floating dtype; None for ones.
         bias: β, likewise; None for zeros.
@@ -64,7 +66,7 @@ def layer_norm(
         y, of the input's shape and dtype.
 
     Raises:
-        ValueError: a shape does not fit, or eps is negative.
+        ValueError: a shape does not fit, eps is negative, or there is an offset but no weight.
         TypeError: the input is not floating-point.
 
     Example:
@@ -113,9 +115,9 @@ def add_layer_norm(
 ) -> tuple[Tensor, Tensor]:
     r"""Add a residual and normalize the sum: `(layer_norm(s), s)` with `s = input + residual`.
 
-    Moves $4eMN$ bytes where addition and norm apart move $5eMN$. The sum is rounded to the input's
-    dtype before it is normalized, as it would be apart. Arguments and errors: `layer_norm`;
-    `residual` has the input's shape and dtype.
+    Moves $4eMN$ bytes where addition and norm apart move $5eMN$. The sum is rounded to the
+    residual's dtype before it is normalized, as it would be apart. Arguments and errors:
+    `layer_norm`; `residual` has the input's shape, and its dtype, or float32 beside 16 bits.
     """
     return _normalize(
         input, residual, normalized_shape, weight, bias, eps, weight_offset, center=True

@@ -26,6 +26,11 @@ MANY = 2**31  # rows: Triton compiles anew for a number of 64 bits
 HERE = nullcontext()
 
 
+def kernel_named(name: str) -> Any:
+    """Return one of `lnlib.kernels.gpu`."""
+    return getattr(import_module("lnlib.kernels.gpu"), name)
+
+
 class Kernel:
     """A kernel for one kind of arguments, which Triton compiles on the first call.
 
@@ -34,7 +39,7 @@ class Kernel:
     """
 
     def __init__(self, name: str, warps: int, constants: dict[str, Any], keep: bool = True) -> None:
-        self.kernel = getattr(import_module("lnlib.kernels.gpu"), name)
+        self.kernel = kernel_named(name)
         self.warps, self.keep = warps, keep
         names = self.kernel.arg_names
         self.constants = tuple(constants[name] for name in names if name in constants)

@@ -63,8 +63,8 @@ def traffic() -> Iterator[Traffic]:
         >>> x = torch.randn(8, 64)
         >>> with traffic() as moved:
         ...     y = kernels.rms_norm(x, (64,))
-        >>> moved.read == x.nbytes, moved.written - y.nbytes  # and 8 times rstd
-        (True, 32)
+        >>> moved.read == x.nbytes, moved.written == y.nbytes
+        (True, True)
     """
     from triton.runtime.interpreter import interpreter_builder as builder
 

@@ -91,6 +91,16 @@ def test_every_kernel_of_the_forward_pass(kernel, dtype, norm):
         assert_close(run(norm, *arguments, 0.3), expected(norm, *arguments, 0.3))
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="the GPU does nothing else")
+def test_two_sums_by_one_reduction(monkeypatch):
+    """As on a GPU; in the other tests, the interpreter takes two."""
+    from lnlib.kernels import gpu
+
+    monkeypatch.setattr(gpu, "INTERPRETED", False)
+    arguments = data(3, 6)
+    assert_close(run("layer_norm", *arguments, 0.3), expected("layer_norm", *arguments, 0.3))
+
+
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("columns", "first"), [(299, 0), (300, 1)])
 def test_entries_that_are_no_pairs_are_loaded_one_by_one(columns, first):
