@@ -1,4 +1,8 @@
-"""Who else computes a norm, and how each is called, with the same four arguments."""
+"""Who else computes a norm, and how each is called, with the same arguments.
+
+`layer_norm` and `rms_norm` take input, weight, bias and ε and return the output; `add_layer_norm`
+and `add_rms_norm` take a residual after the input and return the output and the sum.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,83 +14,112 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lnlib import functional
+from lnlib import functional, kernels
 
-Call = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""From input, weight, bias and ε to the output."""
+Call = Callable[..., Any]
+OPERATIONS = ("layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm")
 
 
 def of_torch(operation: str) -> Call:
     """Return torch's own operator."""
-    return _call(F, operation)
+    calls: dict[str, Call] = {
+        "layer_norm": lambda x, w, b, eps: F.layer_norm(x, w.shape, w, b, eps),
+        "rms_norm": lambda x, w, b, eps: F.rms_norm(x, w.shape, w, eps),
+        "add_layer_norm": lambda x, r, w, b, eps: (F.layer_norm(x + r, w.shape, w, b, eps), x + r),
+        "add_rms_norm": lambda x, r, w, b, eps: (F.rms_norm(x + r, w.shape, w, eps), x + r),
+    }
+    return calls[operation]
 
 
 def of_lnlib(operation: str) -> Call:
     """Return ours, which is a kernel on a GPU."""
-    return _call(functional, operation)
+    calls: dict[str, Call] = {
+        "layer_norm": lambda x, w, b, eps: functional.layer_norm(x, w.shape, w, b, eps),
+        "rms_norm": lambda x, w, b, eps: functional.rms_norm(x, w.shape, w, eps),
+        "add_layer_norm": lambda x, r, w, b, eps: kernels.add_layer_norm(x, r, w.shape, w, b, eps),
+        "add_rms_norm": lambda x, r, w, b, eps: kernels.add_rms_norm(x, r, w.shape, w, eps),
+    }
+    return calls[operation]
 
 
-def _call(library: Any, operation: str) -> Call:
-    if operation == "layer_norm":
-        return lambda x, w, b, eps: library.layer_norm(x, w.shape, w, b, eps)
-    return lambda x, w, b, eps: library.rms_norm(x, w.shape, w, eps)
-
-
-def of_liger(operation: str) -> Call:
+def of_liger(operation: str) -> Call | None:
     """Return the operator of Liger-Kernel 0.8, `liger_kernel.ops`."""
+    from liger_kernel import ops
 
-    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
-        from liger_kernel.ops.layer_norm import LigerLayerNormFunction
-        from liger_kernel.ops.rms_norm import LigerRMSNormFunction
-
-        if operation == "layer_norm":
-            return LigerLayerNormFunction.apply(x, w, b, eps)
-        return LigerRMSNormFunction.apply(x, w, eps, 0.0, "llama", False)
-
-    return norm
-
-
-def of_quack(operation: str) -> Call:
-    """Return the RMSNorm of QuACK 0.6, `quack.rmsnorm`."""
-
-    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
-        from quack import rmsnorm
-
-        if operation == "layer_norm":
-            raise NotImplementedError("QuACK differentiates no layer norm")
-        return rmsnorm(x, w, eps=eps)
-
-    return norm
+    calls: dict[str, Call] = {
+        "layer_norm": lambda x, w, b, eps: ops.LigerLayerNormFunction.apply(x, w, b, eps),
+        "rms_norm": lambda x, w, b, eps: ops.LigerRMSNormFunction.apply(
+            x, w, eps, 0.0, "llama", False
+        ),
+        "add_rms_norm": lambda x, r, w, b, eps: ops.LigerFusedAddRMSNormFunction.apply(
+            x, r, w, eps
+        ),
+    }
+    return calls.get(operation)
 
 
-def of_apex(operation: str) -> Call:
+class _QuackLayerNorm(torch.autograd.Function):
+    """QuACK's layer norm, which it leaves to the caller to differentiate; parameters in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        from quack.rmsnorm import layernorm_fwd
+
+        flat, gain, keep = x.reshape(-1, x.shape[-1]), w.float(), any(ctx.needs_input_grad)
+        made = layernorm_fwd(flat, gain, b.float(), eps, return_rstd=keep, return_mean=keep)
+        y, *statistics = made if keep else (made,)
+        ctx.save_for_backward(flat, gain, *statistics)
+        ctx.dtype = w.dtype
+        return y.reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        from quack.rmsnorm import layernorm_bwd
+
+        x, w, rstd, mean = ctx.saved_tensors
+        dx, dw, db = layernorm_bwd(x, w, dy.reshape(x.shape).contiguous(), rstd, mean)
+        return dx.view(dy.shape), dw.to(ctx.dtype), db.to(ctx.dtype), None
+
+
+def of_quack(operation: str) -> Call | None:
+    """Return the operator of QuACK 0.6, `quack.rmsnorm`."""
+    from quack import rmsnorm
+
+    calls: dict[str, Call] = {
+        "layer_norm": _QuackLayerNorm.apply,
+        "rms_norm": lambda x, w, b, eps: rmsnorm(x, w, eps=eps),
+        "add_rms_norm": lambda x, r, w, b, eps: rmsnorm(x, w, residual=r, eps=eps, prenorm=True),
+    }
+    return calls.get(operation)
+
+
+def of_apex(operation: str) -> Call | None:
     """Return the operator of Apex, `apex.normalization.fused_layer_norm`."""
+    from apex.normalization import fused_layer_norm as apex
 
-    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
-        from apex.normalization import fused_layer_norm as apex
-
-        if operation == "layer_norm":
-            return apex.fused_layer_norm_affine(x, w, b, w.shape, eps)
-        return apex.fused_rms_norm_affine(x, w, w.shape, eps)
-
-    return norm
+    calls: dict[str, Call] = {
+        "layer_norm": lambda x, w, b, eps: apex.fused_layer_norm_affine(x, w, b, w.shape, eps),
+        "rms_norm": lambda x, w, b, eps: apex.fused_rms_norm_affine(x, w, w.shape, eps),
+    }
+    return calls.get(operation)
 
 
-def of_transformer_engine(operation: str) -> Call:
+def of_transformer_engine(operation: str) -> Call | None:
     """Return the module of Transformer Engine, called with our parameters."""
+    from transformer_engine import pytorch
 
     @cache
-    def module(columns: int, eps: float) -> Any:
-        from transformer_engine import pytorch
-
-        kind = pytorch.LayerNorm if operation == "layer_norm" else pytorch.RMSNorm
+    def module(kind: Any, columns: int, eps: float) -> Any:
         return kind(columns, eps=eps)
 
-    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
-        parameters = {"weight": w, "bias": b} if operation == "layer_norm" else {"weight": w}
-        return functional_call(module(len(w), eps), parameters, (x,))
+    def layer_norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        norm = module(pytorch.LayerNorm, len(w), eps)
+        return functional_call(norm, {"weight": w, "bias": b}, (x,))
 
-    return norm
+    def rms_norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        return functional_call(module(pytorch.RMSNorm, len(w), eps), {"weight": w}, (x,))
+
+    return {"layer_norm": layer_norm, "rms_norm": rms_norm}.get(operation)
 
 
 PEERS = {
@@ -98,11 +131,27 @@ PEERS = {
 
 
 def contenders(operation: str) -> dict[str, Call]:
-    """Return what is installed here and computes `layer_norm` or `rms_norm`."""
+    """Return what is installed here and computes one of `OPERATIONS`.
+
+    A library that cannot be imported raises its error when it is called.
+    """
     eager = of_torch(operation)
-    ours = {
+    found: dict[str, Call | None] = {
         "torch": eager,
         "torch.compile": torch.compile(eager, dynamic=False),
         "lnlib": of_lnlib(operation),
     }
-    return ours | {n: of(operation) for module, (n, of) in PEERS.items() if find_spec(module)}
+    for module, (name, of) in PEERS.items():
+        if find_spec(module):
+            try:
+                found[name] = of(operation)
+            except Exception as failure:  # another project's, and part of the result
+                found[name] = _raising(failure)
+    return {name: norm for name, norm in found.items() if norm}
+
+
+def _raising(failure: Exception) -> Call:
+    def norm(*arguments: Any) -> Any:
+        raise failure
+
+    return norm

@@ -1,0 +1,114 @@
+"""Times are taken in turns; what fails drops out, and what takes too long is stopped."""
+
+import time
+
+import pytest
+import torch
+
+from lnlib.kernels import clock
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Event:
+    """A CUDA event, by a clock that moves when something runs."""
+
+    now = 0.0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = Event.now
+
+    def elapsed_time(self, other):
+        return other.at - self.at
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU on which everything takes a millisecond."""
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    monkeypatch.setattr(clock, "CACHE", 8)
+    made = clock._Gpu(CPU)
+    zero = made.cache.zero_
+
+    class Cache:
+        def zero_(self):
+            run()
+            zero()
+
+    made.cache = Cache()
+    made.device = GPU
+    return made
+
+
+def run(ms=1.0):
+    Event.now += ms
+
+
+def fail():
+    raise RuntimeError("no kernel for this shape")
+
+
+def test_runs_in_turns():
+    order = []
+    runs = {name: lambda n=name: order.append(n) for name in "abc"}
+    times, failed = clock.in_turns(runs, CPU, seconds=0)
+    assert order == list("abc") * (clock.ROUNDS[0] + 1)
+    assert times.keys() == {*"abc"}
+    assert not failed
+
+
+def test_does_not_count_the_first_round_and_takes_the_median(monkeypatch):
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: Event.now / 1e3)
+    lengths = iter([90, 3, 1, 2, 50, 4])
+    times, _ = clock.in_turns({"a": lambda: run(next(lengths))}, CPU, seconds=0)
+    assert times["a"] == clock.Times(*map(pytest.approx, (3, 2, 4)))
+
+
+def test_goes_on_without_what_fails():
+    calls = iter([run, run, fail])
+    times, failed = clock.in_turns({"late": lambda: next(calls)(), "right": run}, CPU, seconds=0)
+    assert times.keys() == {"right"}
+    assert "no kernel" in str(failed["late"])
+
+
+def test_a_gpu_clears_its_cache_before_each_run_and_times_the_run_alone(gpu):
+    failed = {}
+    before = Event.now
+    times = gpu.round({"short": run, "long": lambda: run(5.0), "wrong": fail}, failed)
+    assert Event.now - before == 1 + 3 + 6  # head start, clearing, runs
+    assert {n: ms for n, (ms, _) in times.items()} == {"short": 1.0, "long": 5.0}
+    assert times["short"][1] > 0  # microseconds of the host
+    assert failed.keys() == {"wrong"}
+
+
+def test_the_host_gets_the_head_start_that_it_needs(gpu):
+    gpu.round({"slow to call": lambda: time.sleep(0.01)}, {})
+    assert 15 <= gpu.head_start <= 100
+
+
+def test_a_lost_gpu_names_who_lost_it(gpu, monkeypatch):
+    def lost(device=None):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(clock.DeviceLost, match="wrong has left"):
+        gpu.round({"right": run, "wrong": fail}, {})
+    with pytest.raises(clock.DeviceLost) as silent:
+        gpu.round({"right": run}, {})
+    assert silent.value.culprit == ""
+
+
+def test_stops_in_time_even_in_what_catches_exceptions(capsys):
+    with clock.at_most(0.05):
+        while True:
+            try:
+                time.sleep(10)
+            except Exception:
+                pass
+    assert "stopped after 0.05 s" in capsys.readouterr().out
+    with clock.at_most(None):
+        pass
