@@ -10,7 +10,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lnlib.kernels.bench import PARAMETERS, Result, load, predicted, sweep
+from lnlib.kernels.problems import PLAIN, sweep
+from lnlib.kernels.results import Result, load, predicted
 from lnlib.pages import plots
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     recording = parser.parse_args().recording
     plots.use_style()
     _, results = load(recording)
-    for operation in PARAMETERS:
+    for operation in PLAIN:
         figure = draw(results, operation, results[0].dtype)
         figure.savefig(recording.with_name(f"{operation}.svg"))
 
