@@ -36,28 +36,32 @@ class _Launched(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, eps: float, hows: dict[str, Launches]
     ) -> Any:
-        ctx.center, ctx.hows = b is not None, hows
+        kind: dict[str, Any] = {"columns": len(w), "eps": eps, "center": b is not None}
+        kind["weight_offset"] = 0.0
         (how,) = hows.get("forward", (None,))
-        y, _, stats = operators.forward(
-            x, None, w, b, len(w), eps, ctx.center, 0.0, keep=True, how=how
-        )
+        y, _, stats = operators.forward(x, None, w, b, **kind, keep=True, how=how)
         ctx.save_for_backward(x, w, b, stats)
+        ctx.kind, ctx.how = kind, hows.get("backward")
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, b, stats = ctx.saved_tensors
-        wanted, how = (True, False, True, ctx.center), ctx.hows.get("backward")
+        wanted = (True, False, True, b is not None)
         dx, _, dw, db = operators.backward(
-            dy, None, x, w, b, stats, len(w), ctx.center, 0.0, wanted, how=how
+            dy, None, x, w, b, stats, **ctx.kind, wanted=wanted, how=ctx.how
         )
         return dx, dw, db, None, None
 
 
 def launched(operation: str, passed: str, hows: Launches) -> Call:
     """Return a norm whose forward or backward pass is launched in this way."""
-    center = operation == "layer_norm"
-    return lambda x, w, b, eps: _Launched.apply(x, w, b if center else None, eps, {passed: hows})
+
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Any:
+        bias = b if operation == "layer_norm" else None
+        return _Launched.apply(x, w, bias, eps, {passed: hows})  # type: ignore[no-untyped-call]
+
+    return norm
 
 
 def neighbours(how: Launch) -> list[Launch]:

@@ -1,6 +1,8 @@
 """Times are taken in turns; what fails drops out, and what takes too long is stopped."""
 
 import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -100,6 +102,35 @@ def test_a_lost_gpu_names_who_lost_it(gpu, monkeypatch):
     with pytest.raises(clock.DeviceLost) as silent:
         gpu.round({"right": run}, {})
     assert silent.value.culprit == ""
+
+
+def test_a_graph_is_captured_on_the_stream_that_prepared_it(monkeypatch):
+    told, here = [], ["default"]
+
+    @contextmanager
+    def on(name):
+        here.append(name)
+        yield
+        here.pop()
+
+    class Graph:
+        def replay(self):
+            told.append("replay")
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: on("side"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: on("captured"))
+
+    def prepare():
+        told.append(f"prepared on {here[-1]}")
+        return lambda: told.append(here[-1])
+
+    replay = clock.graph_of(prepare, GPU)
+    replay()
+    assert told == ["prepared on side", "side", "side", "side", "captured", "replay"]
 
 
 def test_stops_in_time_even_in_what_catches_exceptions(capsys):

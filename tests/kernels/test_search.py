@@ -103,3 +103,23 @@ def test_writes_after_every_climb_and_prints_the_table(monkeypatch, tmp_path, ca
     about, rows = results.load(path)
     assert {r.passed for r in rows} == {"forward", "backward"}
     assert "protocol" in about
+
+
+def test_launches_are_compiled_side_by_side_before_they_are_timed(monkeypatch):
+    compiled = []
+
+    class Pool:
+        def __init__(self, workers, context):
+            assert 1 <= workers <= 8
+            self.map = map
+
+        def shutdown(self, wait, cancel_futures):
+            assert (wait, cancel_futures) == (False, True)
+
+    monkeypatch.setattr(search, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(search, "_compile", lambda *task: compiled.append(task))
+    around = [(how,) for how in search.neighbours(launch.forward(64))]
+    with search._compilers(torch.device("cuda")) as prepare:
+        prepare(PROBLEM, "forward", around)
+    assert [hows for _, _, hows in compiled] == around
+    assert {(problem.shape.rows, passed) for problem, passed, _ in compiled} == {(64, "forward")}
