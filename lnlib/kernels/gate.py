@@ -11,7 +11,7 @@ from lnlib.kernels import peers
 from lnlib.kernels.peers import Call
 
 EPS = 1e-5
-CHUNK = 2**22  # entries that are computed in float64 at a time
+CHUNK = 2**24  # entries that are computed in float64 at a time
 
 
 @dataclass(frozen=True)

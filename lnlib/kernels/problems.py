@@ -125,6 +125,6 @@ def data(problem: Problem, device: torch.device) -> Data:
     count = 2 if problem.operation in ADDED else 1
     return Data(
         inputs=tuple(rows().add_(0.5) for _ in range(count)),
-        parameters=(1 + random(shape.columns) / 4, random(shape.columns)),
+        parameters=(1 + random(shape.columns) / 4, random(shape.columns) / 4),
         cotangents=tuple(rows().contiguous() for _ in range(count)),
     )
