@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop in time")
     parser.add_argument("--go-on", action="store_true", help="keep what FILE holds")
-    parser.add_argument("--without", action="append", default=[], metavar="CONTENDER")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="NAME", help="leave it out"
+    )
     parser.add_argument("--search", action="store_true", help="tune the launches instead")
     parser.add_argument("--visit", type=float, metavar="SECONDS", help="all, into the folder FILE")
     options = parser.parse_args()
