@@ -89,8 +89,8 @@ def neighbours(how: Launch) -> list[Launch]:
 def climb(
     problem: Problem, passed: str, device: torch.device,
     prepare: Callable[[Problem, str, Iterable[Launches]], None],
-) -> Iterator[Result]:  # fmt: skip
-    """Yield what each launch on the way to the fastest reaches, step by step.
+) -> Iterator[list[Result]]:  # fmt: skip
+    """Yield what the launches reach at each step on the way to the fastest.
 
     Args:
         problem: an operation without residual, a shape, a dtype.
@@ -113,7 +113,7 @@ def climb(
         prepare(problem, passed, fresh)
         norms = {name: launched(problem.operation, passed, hows) for name, hows in named.items()}
         found = measure(norms, problem, device, [passed])
-        yield from found
+        yield found
         speed = {row.contender: row.of_copy or 0 for row in found}
         name = max(speed, key=speed.__getitem__)
         if speed[name] <= GAIN * speed[described(best)]:
@@ -125,7 +125,7 @@ def search(path: Path | None, device: torch.device) -> None:
     """Climb from the rule to the fastest launch for every row length, norm and pass; print a table.
 
     Args:
-        path: a recording that is written after every climb.
+        path: a recording that is written after every step.
         device: what to run on.
 
     Raises:
@@ -135,10 +135,12 @@ def search(path: Path | None, device: torch.device) -> None:
     with _compilers(device) as prepare:
         for problem in _problems(device):
             for passed in ("forward", "backward"):
-                found = list(climb(problem, passed, device, prepare))
+                found: list[Result] = []
+                for step in climb(problem, passed, device, prepare):
+                    found += step
+                    if path:
+                        results.write(path, about, map(asdict, rows + found))
                 rows += found
-                if path:
-                    results.write(path, about, map(asdict, rows))
                 print(row_of_table(problem, passed, found), flush=True)
 
 

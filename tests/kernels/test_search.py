@@ -1,6 +1,7 @@
 """The search climbs from the rule to the fastest launch that is right."""
 
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_climbs_to_the_top_and_tries_nothing_twice(monkeypatch):
     monkeypatch.setattr(
         search, "measure", found(PROBLEM, "forward", lambda name: peak[warps(name)])
     )
-    rows = list(search.climb(PROBLEM, "forward", HERE, nothing))
+    rows = [*chain(*search.climb(PROBLEM, "forward", HERE, nothing))]
     assert rows[0].contender == results.described([start])
     assert warps(max(rows, key=lambda r: r.of_copy).contender) == 16
     tops = [r.contender for r in rows if warps(r.contender) == 32]
@@ -60,7 +61,7 @@ def test_stays_where_gains_are_noise_and_passes_over_what_fails(monkeypatch):
     monkeypatch.setattr(results, "launches", lambda *arguments: start)
     measured = found(PROBLEM, "forward", lambda name: 0.9 + warps(name) / 1e5, {twice})
     monkeypatch.setattr(search, "measure", measured)
-    rows = list(search.climb(PROBLEM, "forward", HERE, nothing))
+    rows = [*chain(*search.climb(PROBLEM, "forward", HERE, nothing))]
     assert [r.failure for r in rows if r.contender == twice] == ["out of resources"]
     assert "best" not in search.row_of_table(PROBLEM, "forward", rows)
 
@@ -92,7 +93,7 @@ def test_launches_are_right_however_they_are_launched(operation, passed, monkeyp
         assert row.error <= 1
 
 
-def test_writes_after_every_climb_and_prints_the_table(monkeypatch, tmp_path, capsys):
+def test_writes_after_every_step_and_prints_the_table(monkeypatch, tmp_path, capsys):
     path = tmp_path / "search.json"
     monkeypatch.setattr(clock, "ROUNDS", (1, 1))
     monkeypatch.setattr(search, "neighbours", lambda how: [replace(how, warps=2)])
@@ -103,6 +104,23 @@ def test_writes_after_every_climb_and_prints_the_table(monkeypatch, tmp_path, ca
     about, rows = results.load(path)
     assert {r.passed for r in rows} == {"forward", "backward"}
     assert "protocol" in about
+
+
+def test_keeps_the_steps_before_the_time_was_up(monkeypatch, tmp_path):
+    speeds = iter([warps, warps])
+
+    def measured(*arguments):
+        return found(PROBLEM, "forward", next(speeds, out_of_time))(*arguments)
+
+    def out_of_time(name):
+        raise clock.TimeUp
+
+    monkeypatch.setattr(search, "measure", measured)
+    monkeypatch.setattr(search, "_problems", lambda device: [PROBLEM])
+    with pytest.raises(clock.TimeUp):
+        search.search(tmp_path / "search.json", torch.device("cpu"))
+    _, rows = results.load(tmp_path / "search.json")
+    assert max(warps(r.contender) for r in rows) == 4 * warps(rows[0].contender)
 
 
 def test_launches_are_compiled_side_by_side_before_they_are_timed(monkeypatch):
