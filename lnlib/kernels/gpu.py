@@ -51,9 +51,9 @@ def mean_of(total, N: tl.constexpr):
 
 
 @triton.jit
-def load_sum(X, R, S, at, own, mask, ACC: tl.constexpr):
+def load_sum(X, R, S, at, own, mask, ACC: tl.constexpr, POLICY: tl.constexpr = ""):
     """Load the input; with a residual, add it and store the sum, rounded as it is normalized."""
-    x = tl.load(X + at, mask=mask, other=0.0).to(ACC)
+    x = tl.load(X + at, mask=mask, other=0.0, eviction_policy=POLICY).to(ACC)
     if R is not None:
         x = (x + tl.load(R + own, mask=mask, other=0.0).to(ACC)).to(S.dtype.element_ty)
         tl.store(S + own, x, mask=mask)
@@ -204,7 +204,7 @@ def wide_forward_kernel(
     squares = remainder
     for start in range(0, N, BLOCK_N):
         at = start + columns
-        x = load_sum(X, R, S, at, at, at < N, ACC)
+        x = load_sum(X, R, S, at, at, at < N, ACC, "evict_last" if R is None else "")
         if CENTER:
             count = tl.minimum(N - start, BLOCK_N).to(ACC)
             x = tl.where(at < N, x - mean, 0.0)
@@ -327,13 +327,10 @@ def backward_kernel(
     for start in tl.range(program * BLOCK_M, M, programs * BLOCK_M, num_stages=STAGES):
         rows = (tl.cast(start, tl.int64) + tl.arange(0, BLOCK_M))[:, None]
         mask = (rows < M) & (columns < N)
-        x = tl.load(X + (beginning(rows, GROUP, STRIDE, INNER) + columns), mask=mask, other=0.0).to(
-            ACC
-        )
-        dy = tl.load(
-            DY + (beginning(rows, GROUP, DY_STRIDE, DY_INNER) + columns), mask=mask, other=0.0
-        )
-        dy = dy.to(ACC)
+        x_at = beginning(rows, GROUP, STRIDE, INNER) + columns
+        dy_at = beginning(rows, GROUP, DY_STRIDE, DY_INNER) + columns
+        x = tl.load(X + x_at, mask=mask, other=0.0).to(ACC)
+        dy = tl.load(DY + dy_at, mask=mask, other=0.0).to(ACC)
         mean, remainder, rstd = statistics(STATS, rows, M, CENTER)
         x_hat = tl.where(mask, (x - mean - remainder) * rstd, 0.0)
         if DX is not None or DR is not None:
@@ -430,13 +427,10 @@ def wide_backward_kernel(
     db = tl.zeros([BLOCK_N], ACC)
     for number in tl.range(program, M, programs, num_stages=STAGES):
         row = tl.cast(number, tl.int64)
-        x = tl.load(X + (beginning(row, GROUP, STRIDE, INNER) + columns), mask=mask, other=0.0).to(
-            ACC
-        )
-        dy = tl.load(
-            DY + (beginning(row, GROUP, DY_STRIDE, DY_INNER) + columns), mask=mask, other=0.0
-        )
-        dy = dy.to(ACC)
+        x_at = beginning(row, GROUP, STRIDE, INNER) + columns
+        dy_at = beginning(row, GROUP, DY_STRIDE, DY_INNER) + columns
+        x = tl.load(X + x_at, mask=mask, other=0.0).to(ACC)
+        dy = tl.load(DY + dy_at, mask=mask, other=0.0).to(ACC)
         mean, remainder, rstd = statistics(STATS, row, M, CENTER)
         x_hat = (x - mean - remainder) * rstd
         if DX is not None or DR is not None:
