@@ -182,7 +182,8 @@ def spread(x, b, g, mean, rest, rstd, scale, weight, dy, total, product, dx, dwe
 def backward(piece, bounds, x, weight, stats, dy, center, dx, sums):
     """Differentiate the groups of a piece, whose part of the sums over groups is its own."""
     real, count = x.dtype.type, len(x) * x.shape[2] * x.shape[3]
-    dweight, dbias = sums[piece % len(sums)]
+    own = piece % len(sums)
+    dweight, dbias = sums[own, 0], sums[own, 1]  # contiguous, as unpacking a row would not say
     for g in range(bounds[piece], bounds[piece + 1]):
         mean, rest, rstd, scale = stats[g, MEAN], stats[g, REST], stats[g, RSTD], stats[g, SCALE]
         high, total, product = real(mean), 0.0, 0.0
