@@ -302,7 +302,7 @@ MUTANTS = {
     "gamma of the first group": ("p, zero = g % len(weight)", "p, zero = 0 % len(weight)"),
     "scale forgotten": ("r = g % len(weight), rstd * scale", "r = g % len(weight), rstd"),
     "last row's gradient": ("dweight[p, k, i] += v", "dweight[p, k, i] = v"),
-    "one piece's gradient": ("own = piece % len(sums)", "own = 0"),
+    "dweight forgotten": ("sums[own, 0], sums[own, 1]", "sums[own, 0] * 0, sums[own, 1]"),
     "out of format": ("x.itemsize == 8 or (", "x.itemsize > 0 or ("),
 }
 
