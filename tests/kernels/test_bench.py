@@ -333,6 +333,6 @@ def test_names_the_card_its_state_and_the_code(monkeypatch):
 
 
 def test_needs_torch_alone():
-    missing = dict.fromkeys(["triton", "numpy", "tqdm", "matplotlib", "IPython", "scipy", "pytest"])
+    missing = dict.fromkeys(["triton", "numba", "tqdm", "matplotlib", "IPython", "scipy", "pytest"])
     code = f"import sys; sys.modules.update({missing}); import lnlib.kernels.bench"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
