@@ -9,6 +9,10 @@ computed in at least float32 and the result is cast once, to the dtype of `input
 too. Wrong arguments raise the same errors as in `lnlib.reference`. For `torch.fx` each function is
 one node.
 
+What torch accepts is refused on purpose where no result would make sense: ε < 0, which makes the
+root of a small variance NaN; a momentum outside [0, 1], with which a running variance can become
+negative; for group, instance and batch norm input of fewer than two axes, which has no channels.
+
 Example:
     >>> import torch
     >>> from lnlib import functional

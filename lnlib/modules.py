@@ -2,7 +2,9 @@
 
 Constructor arguments, parameters, buffers, `repr` and `state_dict` are torch's own by inheritance:
 a checkpoint loads in both directions, and `isinstance(module, torch.nn.LayerNorm)` holds. Only the
-computation and the error messages are ours.
+computation and the error messages are ours; what they refuse although torch accepts it, and why, is
+said in `lnlib.functional`. Trace, export or compile them: `torch.jit.script`, which torch gives up,
+does not know the type `int | Sequence[int]`.
 
 Example:
     >>> import lnlib, torch
