@@ -1,11 +1,15 @@
 """Layer norm and RMSNorm, each in one kernel that reads and writes every tensor once.
 
-In the order in which one learns them: `launch` (which kernel, which tile), `gpu` (the kernels, in
-Triton), `operators` (torch calls and differentiates them), `traffic` (the bytes they ask for),
-`machine_code` (what a compiler makes of them), `peers` and `bench` (other libraries beside them).
+In the order in which one learns them, for the processor: `loops` (in Numba), `cpu` (all five norms
+through them). For GPUs: `launch` (which kernel, which tile), `gpu` (the kernels, in Triton),
+`operators` (torch calls and differentiates them), `traffic` (the bytes they ask for),
+`machine_code` (what a compiler makes of them). Beside others: `bench`, with `problems` (what is
+measured), `peers` (who else is), `gate` (who is right), `clock` and `measure` (how long it takes),
+`results` and `conditions` (what is written down), `search` (faster launches), `visit` (all of it,
+in a given time).
 
-Running a kernel needs the extra `kernels` (Triton). With `TRITON_INTERPRET=1` in the environment
-before Triton is imported, everything runs on CPU tensors, slowly; the tests do that.
+The functions here are those for GPUs. They need the extra `kernels`. With `TRITON_INTERPRET=1` in
+the environment before Triton is imported, they run on CPU tensors, slowly; the tests do that.
 """
 
 import math
