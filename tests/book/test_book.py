@@ -79,6 +79,10 @@ class TestNotebook:
         assert not [o for o in outputs if o.output_type == "error"]
         assert not [o.text for o in outputs if o.get("name") == "stderr"]
 
+    def test_stores_no_path_of_the_machine_that_ran_it(self, path):
+        outputs = (o for c in notebooks.read(path).cells for o in c.get("outputs", ()))
+        assert [o for o in map(str, outputs) if re.search("/(home|root|tmp|Users)/|/lib/", o)] == []
+
     def test_has_one_folded_set_up_cell_that_installs_as_all_do(self, path):
         notebook = notebooks.read(path)
         first = next(c for c in notebook.cells if c.cell_type == "code")
