@@ -1,18 +1,19 @@
 """Layer norm and RMSNorm, each in one kernel that reads and writes every tensor once.
 
-In the order in which one learns them, for the processor: `loops` (in Numba), `cpu` (all five norms
-through them). For GPUs: `launch` (which kernel, which tile), `gpu` (the kernels, in Triton),
-`operators` (torch calls and differentiates them), `traffic` (the bytes they ask for),
-`machine_code` (what a compiler makes of them). Beside others: `bench`, with `problems` (what is
-measured), `peers` (who else is), `gate` (who is right), `clock` and `measure` (how long it takes),
-`results` and `conditions` (what is written down), `search` (faster launches), `visit` (all of it,
-in a given time).
+In the order in which one learns them, for the processor: `loops` (in Numba), `team` (several
+threads for them), `cpu` (all five norms through them). For GPUs: `launch` (which kernel, which
+tile), `gpu` (the kernels, in Triton), `operators` (torch calls and differentiates them), `traffic`
+(the bytes they ask for), `machine_code` (what a compiler makes of them). Beside others: `bench`,
+with `problems` (what is measured), `peers` (who else is), `gate` (who is right), `clock` and
+`measure` (how long it takes), `results` and `conditions` (what is written down), `search` (faster
+launches), `visit` (all of it, in a given time).
 
 The functions here are those for GPUs. They need the extra `kernels`. With `TRITON_INTERPRET=1` in
 the environment before Triton is imported, they run on CPU tensors, slowly; the tests do that.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, cast
@@ -28,13 +29,14 @@ from lnlib.kernels import operators
 DEVICES = ("cuda",) if find_spec("triton") else ()  # of which kernels are here
 
 
-def takes(x: Any) -> bool:
-    """Say whether this module can compute and differentiate the norm of a tensor.
+def takes(*tensors: Any) -> bool:
+    """Say whether this module can compute and differentiate the norm of tensors.
 
-    It can where there is a kernel for the tensor's device, in reverse mode.
+    It can where there is a kernel for their device, in reverse mode.
     """
-    if not isinstance(x, Tensor) or x.device.type not in DEVICES:
-        return False
+    for x in tensors:
+        if not isinstance(x, Tensor) or x.device.type not in DEVICES:
+            return False
     return forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active()
 
 
@@ -70,7 +72,8 @@ def layer_norm(
         y, of the input's shape and dtype.
 
     Raises:
-        ValueError: a shape does not fit, eps is negative, or there is an offset but no weight.
+        ValueError: a shape does not fit, eps is negative, there is an offset but no weight, or the
+            input is on the processor.
         TypeError: the input is not floating-point.
 
     Example:
@@ -80,9 +83,8 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton (2016), https://arxiv.org/abs/1607.06450.
     """
-    return _normalize(input, None, normalized_shape, weight, bias, eps, weight_offset, center=True)[
-        0
-    ]
+    y, _ = _normalize(input, None, normalized_shape, weight, bias, eps, weight_offset, center=True)
+    return y
 
 
 def rms_norm(
@@ -102,9 +104,8 @@ def rms_norm(
 
     Source: Zhang, Sennrich (2019), https://arxiv.org/abs/1910.07467.
     """
-    return _normalize(
-        input, None, normalized_shape, weight, None, eps, weight_offset, center=False
-    )[0]
+    y, _ = _normalize(input, None, normalized_shape, weight, None, eps, weight_offset, center=False)
+    return y
 
 
 def add_layer_norm(
@@ -151,7 +152,7 @@ def _normalize(
     weight: Tensor | None, bias: Tensor | None, eps: float | None, weight_offset: float,
     *, center: bool,
 ) -> tuple[Tensor, Any]:  # fmt: skip
-    if not _plainly_right(input, normalized_shape, weight, bias):
+    if not formula.plainly_right(input, normalized_shape, weight, bias):
         checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
         normalized_shape = checks.normalized_shape(normalized_shape)
     if eps is None:
@@ -160,6 +161,14 @@ def _normalize(
         checks.eps(eps)
     if residual is not None:
         _check_residual(input, residual)
+    if type(weight_offset) is not float:
+        checks.number("weight_offset", weight_offset)
+    device = input.device.type
+    if device == "cpu" and device not in DEVICES and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(
+            f"input.device is {input.device}, but these kernels run on GPUs; call "
+            "lnlib.functional, which computes on every device"
+        )
     if weight_offset and weight is None:
         raise ValueError(
             f"weight_offset is {weight_offset}, but weight is None; pass the weight it is added to"
@@ -170,23 +179,9 @@ def _normalize(
     )
 
 
-def _plainly_right(
-    input: Any, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None
-) -> bool:
-    """Recognize the usual call by a few comparisons; `lnlib.checks` looks at all others."""
-    return (
-        isinstance(input, Tensor)
-        and input.is_floating_point()
-        and isinstance(normalized_shape, tuple)
-        and len(normalized_shape) > 0
-        and input.shape[-len(normalized_shape) :] == normalized_shape
-        and (weight is None or (isinstance(weight, Tensor) and weight.shape == normalized_shape))
-        and (bias is None or (isinstance(bias, Tensor) and bias.shape == normalized_shape))
-    )
-
-
 def _check_residual(input: Tensor, residual: Tensor) -> None:
     """Reject a residual of another shape, or of a dtype that the sum may not have."""
+    checks.kind(formula.TENSORS, "residual", residual)
     dtypes = (input.dtype, formula.statistics_dtype(input))
     if residual.shape != input.shape or residual.dtype not in dtypes:
         raise ValueError(

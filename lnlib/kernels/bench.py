@@ -27,7 +27,7 @@ import torch
 
 from lnlib import kernels
 from lnlib.kernels import conditions, peers, problems, results
-from lnlib.kernels.clock import DeviceLost, at_most
+from lnlib.kernels.clock import DeviceLost, at_most, keep_memory
 from lnlib.kernels.measure import PROTOCOL, measure
 from lnlib.kernels.results import Result
 from lnlib.kernels.search import search
@@ -68,7 +68,7 @@ def bench(path: Path | None, device: torch.device, *, go_on: bool, without: list
             raise
         about["states"].append(named | conditions.state(device))
         found += rows
-        print(*map(results.line, rows), sep="\n", flush=True)
+        print(*filter(None, [*map(results.line, rows), results.host(rows)]), sep="\n", flush=True)
         write()
         torch.compiler.reset()
         torch.cuda.empty_cache()
@@ -91,6 +91,7 @@ def main() -> None:
     if options.visit:
         visit(options.visit, options.json or Path("visit"))
         return
+    keep_memory()
     if problems.interpreting():
         kernels.DEVICES = ("cpu",)
         options.without.append("torch.compile")  # compiling takes longer than a rehearsal may

@@ -1,11 +1,16 @@
 """Time calls in turns, so that what drifts drifts for all of them alike.
 
-On a GPU each run finds a cold second-level cache and is timed by CUDA events with the host ahead:
-the device's time, without waiting for orders. What the host needs for a call is timed beside it.
+On a CPU a turn begins with a pause, in which the threads of the one before fall asleep, and a run
+that does not count, which wakes one's own; of all turns the shortest counts, because what else the
+computer does can only lengthen one. On a GPU each run finds a cold second-level cache and is
+timed by CUDA events with the host ahead: the device's time, without waiting for orders. What the
+host needs for a call is timed beside it.
 """
 
+import ctypes
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +21,10 @@ import torch
 
 Run = Callable[[], Any]
 ROUNDS = 5, 31  # at least, at most
+SECONDS = {"cuda": 0.25, "cpu": 4.0}
 CACHE = 2**28  # bytes written before each run: more than any cache of the second level
+PAUSE = 0.01  # s on a CPU; some libraries' threads look out for work for milliseconds
+KEPT = {-1: 2**31 - 1, -3: 2**25}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: bytes, the most there are
 MOST_CLEARED = 100  # times, while the host gets ahead: a queue holds about a thousand orders
 
 
@@ -30,7 +38,7 @@ class DeviceLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Times:
-    """Median of all turns, between the fifth and four fifths of them; the host's time of a call."""
+    """Median of all turns, on a CPU the shortest; one and four fifths; the host's time."""
 
     ms: float
     low_ms: float
@@ -47,15 +55,28 @@ def alive(device: torch.device, culprit: str, failure: Exception) -> None:
             raise DeviceLost(culprit, failure) from failure
 
 
+def keep_memory() -> None:
+    """Let the C library of Linux keep what is freed; elsewhere, do nothing.
+
+    Else it hands large tensors back to the system, which gives them out again page by page: a cost
+    that hits now one, now the other, as the order of what is freed will have it.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *setting: None)  # glibc alone has it
+        for setting in KEPT.items():
+            mallopt(*setting)
+
+
 def in_turns(
-    runs: dict[str, Run], device: torch.device, seconds: float = 0.25
+    runs: dict[str, Run], device: torch.device, seconds: float | None = None
 ) -> tuple[dict[str, Times], dict[str, Exception]]:
     """Return the times of several calls, and what those raised that failed.
 
     Args:
         runs: the calls; each runs once in every round.
         device: what they run on.
-        seconds: how long to go on, between the limits `ROUNDS`. A first round does not count.
+        seconds: how long to go on, between the limits `ROUNDS`; by default a quarter of a second on
+            a GPU, four seconds on a CPU. A first round does not count.
 
     Raises:
         DeviceLost: a call has left the GPU unusable.
@@ -68,20 +89,24 @@ def in_turns(
     once = _Gpu(device).round if device.type == "cuda" else _round_on_cpu
     failed: dict[str, Exception] = {}
     rounds: list[dict[str, tuple[float, float | None]]] = []
-    end = math.inf
+    seconds, end = SECONDS[device.type] if seconds is None else seconds, math.inf
     while len(rounds) <= ROUNDS[0] or (time.monotonic() < end and len(rounds) <= ROUNDS[1]):
         rounds.append(once({n: run for n, run in runs.items() if n not in failed}, failed))
         end = min(end, time.monotonic() + seconds)
-    return {n: _quantiles([r[n] for r in rounds[1:]]) for n in runs if n not in failed}, failed
+    middle = 0.5 if device.type == "cuda" else 0.0
+    times = {n: _quantiles([r[n] for r in rounds[1:]], middle) for n in runs if n not in failed}
+    return times, failed
 
 
-def _quantiles(samples: list[tuple[float, float | None]]) -> Times:
+def _quantiles(samples: list[tuple[float, float | None]], middle: float) -> Times:
     def at(q: float, values: list[float]) -> float:
         return sorted(values)[round(q * (len(values) - 1))]
 
     device = [ms for ms, _ in samples]
     host = [us for _, us in samples if us is not None]
-    return Times(at(0.5, device), at(0.2, device), at(0.8, device), at(0.5, host) if host else None)
+    return Times(
+        at(middle, device), at(0.2, device), at(0.8, device), at(0.5, host) if host else None
+    )
 
 
 def _round_on_cpu(
@@ -89,8 +114,10 @@ def _round_on_cpu(
 ) -> dict[str, tuple[float, float | None]]:
     times: dict[str, tuple[float, float | None]] = {}
     for name, run in runs.items():
-        start = time.perf_counter()
+        time.sleep(PAUSE)
         try:
+            run()
+            start = time.perf_counter()
             run()
         except Exception as failure:
             failed[name] = failure

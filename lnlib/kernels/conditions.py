@@ -1,7 +1,9 @@
-"""Under what conditions a GPU is measured: which card, at what clocks, with which code."""
+"""Under what conditions a device is measured: which it is, at what clocks, with which code."""
 
 import hashlib
 import subprocess
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +26,23 @@ def provenance(device: torch.device) -> dict[str, Any]:
         >>> {"date", "torch", "device", "versions", "revision"} <= about.keys()
         True
     """
-    versions = installed("triton", "numpy", *peers.PEERS)
+    versions = installed("triton", "numba", "numpy", *peers.PEERS)
     about = environment() | hardware(device) | card(device)
     return about | {"versions": versions, "revision": revision()}
 
 
 def card(device: torch.device) -> dict[str, Any]:
-    """Return what a GPU is and how it is set up, as far as the driver says; of a CPU, nothing.
+    """Return what a GPU is and how it is set up, as far as the driver says; of a CPU, its kind.
 
     Example:
-        >>> card(torch.device("cpu"))
-        {}
+        >>> card(torch.device("cpu")).keys() >= {"capability"}  # the vectors that torch uses
+        True
     """
     if device.type != "cuda":
-        return {}
+        kind = {"capability": torch.backends.cpu.get_cpu_capability()}
+        if find_spec("llvmlite"):
+            kind["processor"] = import_module("llvmlite.binding").get_host_cpu_name()
+        return kind
     about = torch.cuda.get_device_properties(device)
     return {
         "capability": f"{about.major}.{about.minor}",

@@ -1,9 +1,9 @@
 r"""The five norms on the reader's own processor: compiled loops read memory once each way.
 
-`normalize` sees every method as groups of entries (`lnlib.layout`), shares them out to as many
-threads as `torch.set_num_threads` says, and lets `lnlib.kernels.loops` do the arithmetic. Entries
-of 16 bits are converted to float32, a block at a time. Where the loops cannot go, and for second
-derivatives, `lnlib.formula` takes over: `takes` says where.
+`normalize` sees every method as groups of entries (`lnlib.layout`), shares them out to torch's
+threads (`lnlib.kernels.team`), and lets `lnlib.kernels.loops` do the arithmetic. Entries of 16 bits
+are converted to float32, a block at a time. Where the loops cannot go, and for second derivatives,
+`lnlib.formula` takes over: `takes` says where.
 
 The gradients of γ and β are sums over parts of the groups. Their number depends on the shape alone,
 and they are added in order: the bits do not depend on the number of threads. Needs the extra
@@ -14,9 +14,11 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,6 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lnlib import checks, formula
-from lnlib.checks import NormalizedShape
 from lnlib.formula import statistics_dtype
 from lnlib.layout import Layout
 
@@ -34,15 +35,17 @@ INSTALLED = find_spec("numba") is not None
 LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
 FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
 PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
-BLOCK = 2**20  # entries that are converted at a time
+PARTS = 16  # the most pieces that have sums of their own, which cost fresh memory
+BLOCK = 2**17  # entries that are converted at a time: they stay in a cache of 2 MiB
+IMPORTED_IN = os.getpid()
 
 Array = NDArray[Any]
 
 
-def takes(x: Any) -> bool:
-    """Say whether the loops can read a tensor, an input or a parameter.
+def takes(*tensors: Any) -> bool:
+    """Say whether the loops can read tensors, an input and its parameters.
 
-    They can where its entries lie one after the other in this computer's memory, and nothing but
+    They can where their entries lie one after the other in this computer's memory, and nothing but
     reverse mode wants to look inside: no compiler, tracer, transform or mode of torch's dispatcher.
     """
     return (
@@ -52,7 +55,13 @@ def takes(x: Any) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and forward_ad._current_level < 0
-        and type(x) in (Tensor, torch.nn.Parameter)
+        and all(map(_readable, tensors))
+    )
+
+
+def _readable(x: Any) -> bool:
+    return (
+        type(x) in (Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
         and x.dtype in FORMATS
         and x.layout == torch.strided
@@ -62,28 +71,14 @@ def takes(x: Any) -> bool:
     )
 
 
-def layer_norm(
-    input: Tensor,
-    normalized_shape: NormalizedShape,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
+def layer_norm(*arguments: Any, **named: Any) -> Tensor:
     """Return `lnlib.functional.layer_norm`."""
-    layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight, bias=bias)
-    return _run(input, layout, weight, bias, eps, center=True)[0]
+    return formula.layer_norm(*arguments, **named, by=_run)
 
 
-def rms_norm(
-    input: Tensor,
-    normalized_shape: NormalizedShape,
-    weight: Tensor | None = None,
-    eps: float | None = None,
-) -> Tensor:
+def rms_norm(*arguments: Any, **named: Any) -> Tensor:
     """Return `lnlib.functional.rms_norm`."""
-    layout = checks.rows(formula.TENSORS, input, normalized_shape, weight=weight)
-    eps = torch.finfo(statistics_dtype(input)).eps if eps is None else eps
-    return _run(input, layout, weight, None, eps, center=False)[0]
+    return formula.rms_norm(*arguments, **named, by=_run)
 
 
 def normalize(
@@ -169,6 +164,11 @@ class Grid(NamedTuple):
         """Whether too few entries lie side by side for the loops: batch norm without positions."""
         return self.view[0] > self.view[3] < 16
 
+    @property
+    def unit(self) -> int:
+        """How many groups stay together in a piece, since γ begins anew after them."""
+        return self.parameter[0] if self.view[0] == 1 else 1
+
     def direct(self, dtype: torch.dtype) -> bool:
         """Whether the loops can read and write tensors of a dtype as they are."""
         return dtype in LOOPS and not self.short
@@ -181,8 +181,12 @@ class Grid(NamedTuple):
     def read(self, x: Tensor, block: slice) -> Array:
         """Return the entries of some groups, copied where the loops cannot read them."""
         if self.direct(x.dtype):
-            return x.detach().numpy().reshape(self.view)
+            return _array(x).reshape(self.view)
         return self.long(x.detach())[:, block].to(statistics_dtype(x)).contiguous().numpy()
+
+    def room(self, x: Tensor, block: slice, entries: Array) -> Array:
+        """Return where the loops write some groups of a tensor: there, or beside it."""
+        return self.read(x, block) if self.direct(x.dtype) else np.empty_like(entries)
 
     def write(self, out: Array, x: Tensor, block: slice) -> None:
         """Put the entries of some groups where they belong, unless they are there."""
@@ -193,7 +197,9 @@ class Grid(NamedTuple):
         """Return γ or β as the loops index them."""
         if parameter is None:
             return np.full(self.parameter, fill, LOOPS[dtype])
-        return np.ascontiguousarray(parameter.detach().to(dtype).numpy()).reshape(self.parameter)
+        if parameter.dtype != dtype:
+            parameter = parameter.detach().to(dtype)
+        return _array(parameter).reshape(self.parameter)
 
     def blocks(self, dtype: torch.dtype) -> Iterator[slice]:
         """Yield the groups that are computed at a time: all, or as many as to convert at once."""
@@ -203,6 +209,12 @@ class Grid(NamedTuple):
         step = groups if batch > 1 or self.direct(dtype) else step
         for first in range(0, groups, step):
             yield slice(first, min(first + step, groups))
+
+
+def _array(x: Tensor) -> Array:
+    """Return a tensor's memory."""
+    found: Array = (x.detach() if x.requires_grad else x).numpy()
+    return found
 
 
 @lru_cache
@@ -253,14 +265,13 @@ def _forward(
     layout: Layout, eps: float, center: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
-    unit = grid.parameter[0] if grid.view[0] == 1 else 1
     parameters = grid.numbers(weight, 1.0, dtype), grid.numbers(bias, 0.0, dtype)
     y, stats = torch.empty_like(x), np.empty((grid.view[1], 5))
     for block in grid.blocks(x.dtype):
         entries = grid.read(x, block)
-        out = grid.read(y, block) if grid.direct(y.dtype) else np.empty_like(entries)
-        bounds = bounds_of(entries.shape[1], entries.size, unit, PIECES)
-        _share(_loops().forward, bounds, entries, *parameters, eps, center, out, stats[block])
+        out = grid.room(y, block, entries)
+        bounds = bounds_of(entries.shape[1], entries.size, grid.unit, PIECES)
+        _share("forward", bounds, entries, *parameters, eps, center, out, stats[block])
         grid.write(out, y, block)
     return y, torch.from_numpy(stats)
 
@@ -272,44 +283,62 @@ def _backward(
     x, *parameters = inputs
     grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
     shared = grid.view[0] == 1  # parameters, by several groups
-    unit = grid.parameter[0] if shared else 1
     gamma, sums = grid.numbers(parameters[0], 1.0, dtype), np.zeros((2, *grid.parameter))
-    dx, kept = torch.empty_like(x), stats.numpy()
+    learned, kept = any(wanted[1:]), stats.numpy()
+    dx = torch.empty_like(x) if wanted[0] else None
     for block in grid.blocks(x.dtype):
         entries, slopes = grid.read(x, block), grid.read(dy, block)
-        out = grid.read(dx, block) if grid.direct(dx.dtype) else np.empty_like(entries)
-        most = entries.size // (16 * gamma.size) if shared else PIECES
-        bounds = bounds_of(entries.shape[1], entries.size, unit, most)
-        parts = np.zeros((len(bounds) - 1 if shared else 1, 2, *gamma.shape), gamma.dtype)
+        out = entries if dx is None else grid.room(dx, block, entries)
+        most = min(PARTS, entries.size // (16 * gamma.size)) if shared else PIECES
+        bounds = bounds_of(entries.shape[1], entries.size, grid.unit, most)
+        size = gamma.shape if learned else (0, 0, 0)
+        parts = np.zeros((len(bounds) - 1 if shared else 1, 2, *size), gamma.dtype)
         given = entries, gamma, kept[block], slopes
-        _share(_loops().backward, bounds, *given, center, out, parts)
-        sums += parts.sum(0)
-        grid.write(out, dx, block)
+        _share("backward", bounds, *given, center, wanted[0], learned, out, parts)
+        if learned:
+            sums += parts.sum(0)
+        if dx is not None:
+            grid.write(out, dx, block)
     gradients = (
         torch.from_numpy(total.reshape(p.shape)).to(p.dtype) if p is not None and want else None
         for p, total, want in zip(parameters, sums, wanted[1:], strict=True)
     )
-    return [dx if wanted[0] else None, *gradients]
+    return [dx, *gradients]
 
 
 # --- threads ------------------------------------------------------------------------------------
 
 
-def _share(loop: Callable[..., None], bounds: NDArray[np.int64], *arguments: Any) -> None:
-    """Run a loop over every piece, on as many threads as torch uses."""
-    pieces = len(bounds) - 1
+def _share(name: str, bounds: NDArray[np.int64], *arguments: Any) -> None:
+    """Run a loop on as many threads as torch uses; each has one stretch of the pieces.
+
+    The threads are torch's own, but for a forked process, which has lost them and cannot know it.
+    """
+    loops, pieces = _loops(), len(bounds) - 1
     threads = min(pieces, torch.get_num_threads())
     if threads == 1:
-        for piece in range(pieces):
-            loop(piece, bounds, *arguments)
-        return
+        getattr(loops, name)(0, pieces, bounds, *arguments)
+    elif loops.TEAM and os.getpid() == IMPORTED_IN:
+        getattr(loops, f"{name}_together")(threads, bounds, *arguments)
+    else:
+        _in_pool(getattr(loops, name), threads, bounds, *arguments)
 
-    def work(first: int) -> None:
-        for piece in range(first, pieces, threads):
-            loop(piece, bounds, *arguments)
 
-    others = [_pool(os.getpid(), threads).submit(work, i) for i in range(1, threads)]
-    work(0)
+def _in_pool(
+    loop: Callable[..., None], threads: int, bounds: NDArray[np.int64], *arguments: Any
+) -> None:
+    """Run a loop on threads of Python."""
+    ends = (len(bounds) - 1) * np.arange(threads + 1) // threads
+    shares = iter([*pairwise(ends)])
+
+    def work() -> None:
+        for share in shares:
+            loop(*share, bounds, *arguments)
+
+    others = []
+    with suppress(RuntimeError):  # a Python that exits starts no more threads
+        others += [_pool(os.getpid(), threads).submit(work) for _ in range(1, threads)]
+    work()
     for other in others:
         other.result()
 

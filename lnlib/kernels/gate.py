@@ -23,16 +23,22 @@ class Data:
     cotangents: tuple[Tensor, ...]
 
 
-def outputs(norm: Call, operation: str, data: Data) -> tuple[tuple[Tensor, ...], ...]:
+def outputs(
+    norm: Call, operation: str, data: Data, *, back: bool = True
+) -> tuple[tuple[Tensor, ...], ...]:
     """Return a contender's outputs, the gradients of its inputs, and those of its parameters."""
     y, used, count = _forward(norm, operation, data)
-    gradients = torch.autograd.grad(y, used, data.cotangents)
+    gradients = torch.autograd.grad(y, used, data.cotangents) if back else ()
     return tuple(t.detach() for t in y), gradients[:count], gradients[count:]
 
 
-def passes(norm: Call, operation: str, data: Data) -> dict[str, Callable[[], Any]]:
+def passes(
+    norm: Call, operation: str, data: Data, *, back: bool = True
+) -> dict[str, Callable[[], Any]]:
     """Return the forward pass, the backward pass and both, ready to be timed."""
     arguments = (*data.inputs, *data.parameters, EPS)
+    if not back:
+        return {"forward": lambda: norm(*arguments)}
     y, used, _ = _forward(norm, operation, data)
 
     def both() -> Any:
@@ -53,11 +59,11 @@ def _forward(
     inputs = [t.detach().requires_grad_() for t in data.inputs]
     parameters = [t.detach().requires_grad_() for t in data.parameters]
     y = norm(*inputs, *parameters, EPS)
-    used = parameters if operation.endswith("layer_norm") else parameters[:1]  # no bias
+    used = parameters[:1] if operation.endswith("rms_norm") else parameters  # no bias
     return y if isinstance(y, tuple) else (y,), [*inputs, *used], len(inputs)
 
 
-def deviation(norm: Call, operation: str, data: Data) -> float:
+def deviation(norm: Call, operation: str, data: Data, *, back: bool = True) -> float:
     r"""Return how far a contender is from float64, 1 being what rounding explains.
 
     Every entry of outputs and input gradients may be off by $4u\max(1, |y|)$, with $u$ the unit
@@ -71,6 +77,7 @@ def deviation(norm: Call, operation: str, data: Data) -> float:
         norm: the contender.
         operation: one of `peers.OPERATIONS`.
         data: its arguments, all rows; entries of about 1.
+        back: whether it has gradients.
 
     Returns:
         The largest error in these units, NaN if an output has one.
@@ -83,7 +90,7 @@ def deviation(norm: Call, operation: str, data: Data) -> float:
         >>> deviation(lambda x, w, b, eps: x * w + b, "layer_norm", data) < 1
         False
     """
-    y, dx, dparameters = outputs(norm, operation, data)
+    y, dx, dparameters = outputs(norm, operation, data, back=back)
     x = data.inputs[0]
     u = max(torch.finfo(x.dtype).eps, 4 * torch.finfo(torch.float32).eps) / 2
     parameters = tuple(t.double() for t in data.parameters)
@@ -96,13 +103,13 @@ def deviation(norm: Call, operation: str, data: Data) -> float:
             [t[part].double() for t in ts] for ts in (data.inputs, data.cotangents)
         )
         exact = Data(tuple(inputs), parameters, tuple(cotangents))
-        *wanted, dpart = outputs(peers.of_torch(operation), operation, exact)
+        *wanted, dpart = outputs(peers.of_torch(operation), operation, exact, back=back)
         for got, want in zip((*y, *dx), (*wanted[0], *wanted[1]), strict=True):
             scale = 4 * u * want.abs().clamp(min=1)
             errors.append(((got[part].double() - want).abs() / scale).max())
         for total, own in zip(sums, dpart, strict=True):
             total += own
-    allowed = 4 * u + torch.finfo(torch.float32).eps * (x.numel() / x.shape[-1]) ** 0.5
+    allowed = 4 * u + torch.finfo(torch.float32).eps * (x.numel() / parameters[0].numel()) ** 0.5
     for got, want in zip(dparameters, sums, strict=True):
         scale = allowed * want.abs().clamp(min=want.square().mean().sqrt())
         errors.append(((got.double() - want).abs() / scale).max())

@@ -1,7 +1,8 @@
 """Which kernel goes over rows of a length, in tiles of which shape, with how many warps.
 
-Everyone who needs to know asks here: the operators, the compiler's survey, the benchmark. The rule
-is what was fastest of 1400 launches on an H100, in bfloat16 and float32.
+Everyone who needs to know asks here: the operators, the compiler's survey, the benchmark. What the
+rule chooses was among the fastest of 1400 launches on an H100, in bfloat16 and float32, without
+cache hints.
 """
 
 import math
@@ -69,7 +70,7 @@ def forward(columns: int, size: int = 2, *, center: bool = True, pairs: bool = T
     """  # noqa: E501
     block, double = _power_of_two(columns), 2 if size == 8 else 1
     if columns <= (ROW if size == 2 and not center else ROW // 2 // double):
-        rows = max(1024 // block, min(8, 8192 // size // block), 1)
+        rows = max(1024 // block, min(8, 8192 // size // block)) if block <= 1024 else 1
         warps = 4 if block <= 2048 else 8 if block <= 8192 else 16
         return Launch("forward_kernel", rows, block, warps)
     if columns <= ROW_PAIRS and size == 2 and columns % 2 == 0 and pairs:
@@ -118,6 +119,23 @@ def backward(
     return (
         Launch("row_means_kernel", None, STRIP, 8),
         Launch("wide_backward_kernel", None, BLOCK_BACKWARD // double, 4, stages=3, programs=2),
+    )
+
+
+def launches(
+    columns: int, size: int, *, center: bool, residual: bool, shared: int = SHARED
+) -> tuple[Launch, ...]:
+    """Return the launches of both passes: one forward, the others backward.
+
+    Arguments: `backward`; where there is a residual, no entries are loaded in pairs.
+
+    Example:
+        >>> [launch.kernel for launch in launches(4096, 2, center=True, residual=False)]
+        ['forward_kernel', 'backward_kernel']
+    """
+    return (
+        forward(columns, size, center=center, pairs=not residual),
+        *backward(columns, size, center=center, residual=residual, shared=shared),
     )
 
 

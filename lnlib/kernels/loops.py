@@ -10,20 +10,30 @@ Sums of float32 entries are float64, which holds every square of a float32 and m
 enough: $\sigma^2 = \langle x^2\rangle - \mu^2$ loses at most 20 of its 53 bits, or the entries are
 summed again about their mean. The mean is kept as $\mu + \delta$, since a float32 rounds it, and
 entries are written as $((x - \mu) - \delta)\,r$. Entries of float64 are always summed twice, times
-a power of two if their squares would leave the format.
+a power of two if their squares would leave the format. Backward, sums are of numbers of order dy:
+up to `PART` of them are added in the format of the entries, in twice as many lanes of a register.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numba import njit
 
+from lnlib.kernels import team
+
 SUM = {"reassoc", "contract", "nsz"}  # added in any order, so that they are added in vectors
 MAP = {"contract"}  # (x − µ) − δ stays as it is written
+PART = 2**12  # entries that are added in their own format
+LONG = 2**10  # entries of a row; above, two rows at a time have been faster
+TEAM = team.found()  # whether loops can run together on torch's threads
 MEAN, REST, RSTD, SCALE, VAR = range(5)  # what is kept of a group
 
-add_up = njit(cache=True, nogil=True, error_model="numpy", fastmath=SUM)
-apply = njit(cache=True, nogil=True, error_model="numpy", fastmath=MAP)
+# Without counting references: threads that count the same array's up and down wait for each other.
+compiled = partial(njit, cache=True, error_model="numpy", _nrt=False)
+add_up = compiled(fastmath=SUM, forceinline=True)
+apply = compiled(fastmath=MAP, forceinline=True)
+run = compiled(fastmath=MAP, nogil=True)  # with all the others inside
 
 
 # --- statistics ---------------------------------------------------------------------------------
@@ -73,18 +83,23 @@ def describe(x, g, eps, center, stats):
     """Write what is kept of a group."""
     count, wide = len(x) * x.shape[2] * x.shape[3], x.itemsize == 8
     total, square = moments(x, g)
-    mean = total / count if center else 0.0
-    var, rest, scale, root = square / count - mean * mean, 0.0, 1.0, math.sqrt(eps)
-    if wide and not 1e-290 < square / count + eps < 1e290:
+    mean, power = total / count if center else 0.0, square / count
+    var, rest, scale = power - mean * mean, 0.0, 1.0
+    if not wide and (var > power * 2.0**-20 or not center):  # as a rule
+        stats[g, MEAN], stats[g, REST], stats[g, SCALE], stats[g, VAR] = mean, rest, scale, var
+        stats[g, RSTD] = 1 / math.sqrt(var + eps)
+        return
+    root = math.sqrt(eps)
+    if wide and not 1e-290 < power + eps < 1e290:
         scale = power_of_two(x, g, root)
         mean = deviations(x, g, scale, 0.0)[0] / count if center else 0.0
-    if scale != 1 or (center and (wide or not var > square / count * 2.0**-20)):
+    if scale != 1 or center:
         total, square = deviations(x, g, scale, mean)
         rest = total / count if center else 0.0
         var = max(square / count - rest * rest, 0.0)
-    stats[MEAN], stats[REST], stats[SCALE] = mean, rest, scale
-    stats[RSTD] = 1 / math.sqrt(var + (root * scale) ** 2)
-    stats[VAR] = var / scale / scale
+    stats[g, MEAN], stats[g, REST], stats[g, SCALE] = mean, rest, scale
+    stats[g, RSTD] = 1 / math.sqrt(var + (root * scale) ** 2)
+    stats[g, VAR] = var / scale / scale
 
 
 @apply
@@ -117,58 +132,96 @@ def write(x, b, g, mean, rest, rstd, scale, weight, bias, y):
                 y[b, g, k, i] = x_hat * weight[p, k, i] + bias[p, k, i]
 
 
-@apply
-def forward(piece, bounds, x, weight, bias, eps, center, y, stats):
-    """Normalize the groups of a piece."""
+@run
+def forward(first, last, bounds, x, weight, bias, eps, center, y, stats):
+    """Normalize the groups of the pieces from `first` on, before `last`."""
     real = x.dtype.type
-    for g in range(bounds[piece], bounds[piece + 1]):
-        describe(x, g, eps, center, stats[g])
-        mean, rest, rstd, scale = stats[g, MEAN], stats[g, REST], stats[g, RSTD], stats[g, SCALE]
-        high = real(mean)
-        low, r, s = real(mean - high + rest), real(rstd), real(scale)
-        for b in range(len(x)):
-            if fits(x, mean, rstd):
-                write(x, b, g, high, low, r, s, weight, bias, y)
-            else:
-                write(x, b, g, mean, rest, rstd, scale, weight, bias, y)
+    for piece in range(first, last):
+        for g in range(bounds[piece], bounds[piece + 1]):
+            describe(x, g, eps, center, stats)
+            mean, rest, rstd, scale = (
+                stats[g, MEAN],
+                stats[g, REST],
+                stats[g, RSTD],
+                stats[g, SCALE],
+            )
+            high = real(mean)
+            low, r, s = real(mean - high + rest), real(rstd), real(scale)
+            for b in range(len(x)):
+                if fits(x, mean, rstd):
+                    write(x, b, g, high, low, r, s, weight, bias, y)
+                else:
+                    write(x, b, g, mean, rest, rstd, scale, weight, bias, y)
 
 
 # --- backward -----------------------------------------------------------------------------------
 
 
 @add_up
-def gather(x, b, g, mean, rest, rstd, scale, weight, dy, dweight, dbias):
-    """Return the sums of γ dy and of γ dy x̂; add up the gradients of parameters along `i`."""
-    p, zero = g % len(weight), mean * 0
-    total = product = zero
-    for k in range(x.shape[2]):
-        if weight.shape[2] == 1:
-            plain = weighted = zero
-            for i in range(x.shape[3]):
-                v = dy[b, g, k, i]
-                plain += v
-                weighted += v * standardize(x[b, g, k, i], mean, rest, rstd, scale)
-            dweight[p, k, 0] += weighted
-            dbias[p, k, 0] += plain
-            total += plain * weight[p, k, 0]
-            product += weighted * weight[p, k, 0]
-        else:
-            for i in range(x.shape[3]):
-                v = dy[b, g, k, i] * weight[p, k, i]
-                total += v
-                product += v * standardize(x[b, g, k, i], mean, rest, rstd, scale)
+def gather(x, dy, mean, rest, rstd, scale):
+    """Return the sums of dy and of dy x̂ over a part of a row, in the format they come in."""
+    total = product = x.dtype.type(0)
+    for i in range(len(x)):
+        v = dy[i]
+        total += v
+        product += v * standardize(x[i], mean, rest, rstd, scale)
+    return total, product
+
+
+@add_up
+def gather_weighted(x, dy, weight, mean, rest, rstd, scale):
+    """Return the sums of γ dy and of γ dy x̂ over a part of a row."""
+    total = product = x.dtype.type(0)
+    for i in range(len(x)):
+        v = dy[i] * weight[i]
+        total += v
+        product += v * standardize(x[i], mean, rest, rstd, scale)
     return total, product
 
 
 @apply
-def spread(x, b, g, mean, rest, rstd, scale, weight, dy, total, product, dx, dweight, dbias):
+def gather_group(x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight, dbias):
+    """Return the sums of γ dy and of γ dy x̂; add up the gradients of parameters along `i`."""
+    p = g % len(weight)
+    total = product = 0.0
+    for k in range(x.shape[2]):
+        plain = weighted = 0.0
+        for first in range(0, x.shape[3], PART):
+            part = slice(first, min(first + PART, x.shape[3]))
+            v, d = x[b, g, k, part], dy[b, g, k, part]
+            if weight.shape[2] == 1:
+                t, c = gather(v, d, mean, rest, rstd, scale)
+            else:
+                t, c = gather_weighted(v, d, weight[p, k, part], mean, rest, rstd, scale)
+            plain, weighted = plain + t, weighted + c
+        if weight.shape[2] == 1:
+            if learned:
+                dweight[p, k, 0] += weighted
+                dbias[p, k, 0] += plain
+            plain, weighted = plain * weight[p, k, 0], weighted * weight[p, k, 0]
+        total, product = total + plain, product + weighted
+    return total, product
+
+
+@apply
+def spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias):
     """Write r (γ dy − ⟨γ dy⟩ − x̂ ⟨γ dy x̂⟩); add up the gradients of parameters along `g`."""
+    mean, rest, rstd, scale, total, product = numbers
     p, r = g % len(weight), rstd * scale
     for k in range(x.shape[2]):
         if weight.shape[2] == 1:
-            for i in range(x.shape[3]):
+            for i in range(x.shape[3] if wanted else 0):
                 x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
                 dx[b, g, k, i] = (dy[b, g, k, i] * weight[p, k, 0] - total - x_hat * product) * r
+        elif not learned:
+            for i in range(x.shape[3]):
+                x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
+                dx[b, g, k, i] = (dy[b, g, k, i] * weight[p, k, i] - total - x_hat * product) * r
+        elif not wanted:
+            for i in range(x.shape[3]):
+                v = dy[b, g, k, i]
+                dweight[p, k, i] += v * standardize(x[b, g, k, i], mean, rest, rstd, scale)
+                dbias[p, k, i] += v
         else:
             for i in range(x.shape[3]):
                 x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
@@ -179,27 +232,85 @@ def spread(x, b, g, mean, rest, rstd, scale, weight, dy, total, product, dx, dwe
 
 
 @apply
-def backward(piece, bounds, x, weight, stats, dy, center, dx, sums):
-    """Differentiate the groups of a piece, whose part of the sums over groups is its own."""
+def spread_two(x, u, dy, dz, given, other, weight, dx, du, dweight, dbias):
+    """Write two rows as `spread` does, with half the loads and stores of parameters' gradients."""
+    mean, rest, rstd, scale, total, product = given
+    mean_u, rest_u, rstd_u, scale_u, total_u, product_u = other
+    r, r_u = rstd * scale, rstd_u * scale_u
+    for i in range(len(x)):
+        x_hat = standardize(x[i], mean, rest, rstd, scale)
+        u_hat = standardize(u[i], mean_u, rest_u, rstd_u, scale_u)
+        v, w = dy[i], dz[i]
+        dx[i] = (v * weight[i] - total - x_hat * product) * r
+        du[i] = (w * weight[i] - total_u - u_hat * product_u) * r_u
+        dweight[i] = (dweight[i] + v * x_hat) + w * u_hat
+        dbias[i] = (dbias[i] + v) + w
+
+
+@run
+def backward(first, last, bounds, x, weight, stats, dy, center, wanted, learned, dx, sums):
+    """Differentiate the groups of some pieces; each piece has its part of the sums.
+
+    `wanted` says whether dx is computed, `learned` whether the gradients of parameters are.
+    """
     real, count = x.dtype.type, len(x) * x.shape[2] * x.shape[3]
-    own = piece % len(sums)
-    dweight, dbias = sums[own, 0], sums[own, 1]  # contiguous, as unpacking a row would not say
-    for g in range(bounds[piece], bounds[piece + 1]):
-        mean, rest, rstd, scale = stats[g, MEAN], stats[g, REST], stats[g, RSTD], stats[g, SCALE]
-        high, total, product = real(mean), 0.0, 0.0
-        low, r, s = real(mean - high + rest), real(rstd), real(scale)
-        for b in range(len(x)):
-            if fits(x, mean, rstd):
-                t, c = gather(x, b, g, high, low, r, s, weight, dy, dweight, dbias)
+    zero = real(0)
+    rows = weight.shape[2] > 1
+    in_pairs = weight.shape[2] > LONG and len(weight) == 1 and wanted and learned
+    for piece in range(first, last):
+        own, waiting, before = piece % len(sums), -1, (zero, zero, zero, zero, zero, zero)
+        dweight, dbias = sums[own, 0], sums[own, 1]  # contiguous, as unpacking a row would not say
+        for g in range(bounds[piece], bounds[piece + 1]):
+            mean, rest, rstd, scale = (
+                stats[g, MEAN],
+                stats[g, REST],
+                stats[g, RSTD],
+                stats[g, SCALE],
+            )
+            high, total, product = real(mean), 0.0, 0.0
+            low, r, s = real(mean - high + rest), real(rstd), real(scale)
+            fit = fits(x, mean, rstd)
+            for b in range(len(x) if wanted or not rows else 0):
+                if fit:
+                    t, c = gather_group(
+                        x, b, g, high, low, r, s, weight, dy, learned, dweight, dbias
+                    )
+                else:
+                    t, c = gather_group(
+                        x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight, dbias
+                    )
+                total, product = total + t / count, product + c / count
+            total = total if center else 0.0
+            numbers = high, low, r, s, real(total), real(product)
+            if not fit:
+                exact = mean, rest, rstd, scale, total, product
+                for b in range(len(x)):
+                    spread(x, b, g, exact, weight, dy, wanted, learned, dx, dweight, dbias)
+            elif not in_pairs:
+                for b in range(len(x)):
+                    spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias)
+            elif waiting < 0:  # until the next one comes
+                waiting, before = g, numbers
             else:
-                t, c = gather(x, b, g, mean, rest, rstd, scale, weight, dy, dweight, dbias)
-            total, product = total + t / count, product + c / count
-        total = total if center else 0.0
-        for b in range(len(x)):
-            if fits(x, mean, rstd):
-                t, c = real(total), real(product)
-                spread(x, b, g, high, low, r, s, weight, dy, t, c, dx, dweight, dbias)
-            else:
-                spread(
-                    x, b, g, mean, rest, rstd, scale, weight, dy, total, product, dx, dweight, dbias
-                )
+                spread_two(
+                    x[0, waiting, 0], x[0, g, 0], dy[0, waiting, 0], dy[0, g, 0], before, numbers,
+                    weight[0, 0], dx[0, waiting, 0], dx[0, g, 0], dweight[0, 0], dbias[0, 0],
+                )  # fmt: skip
+                waiting = -1
+        if waiting >= 0:
+            spread(x, 0, waiting, before, weight, dy, wanted, learned, dx, dweight, dbias)
+
+
+# --- together -----------------------------------------------------------------------------------
+
+
+@run
+def forward_together(threads, *given):
+    """Run `forward` on threads of OpenMP; what is given begins with the bounds of the pieces."""
+    team.share_out(forward, threads, len(given[0]) - 1, given)
+
+
+@run
+def backward_together(threads, *given):
+    """Run `backward` likewise."""
+    team.share_out(backward, threads, len(given[0]) - 1, given)

@@ -144,7 +144,7 @@ def facts(
         barriers=len(re.findall(r"\bBAR\.", code)),
         offset_bits=offset_bits(compiled.asm["ttir"]),
         programs=programs,
-        in_flight=programs * in_flight(how, columns, SIZES[dtype], residual),
+        in_flight=programs * in_flight(how, columns, SIZES[dtype], residual, capability),
     )
 
 
@@ -184,17 +184,18 @@ def resident(how: Launch, registers: int, shared: int, capability: int) -> int:
     return min(*fit, how.programs or most.programs)
 
 
-def in_flight(how: Launch, columns: int, size: int, residual: bool) -> int:
+def in_flight(how: Launch, columns: int, size: int, residual: bool, capability: int) -> int:
     """Return how many bytes of rows one program asks for before it computes.
 
     Forward that is a tile or a block of input and residual; backward, of input and gradients, and
-    as many turns of the loop as are loaded in advance.
+    as many turns of the loop as are loaded in advance: before sm_80, only the one at hand.
     """
     tensors = (1 if "forward" in how.kernel else 2) + residual
     entries = (how.rows or 1) * min(columns, how.columns * (how.strips or 1))
     if how.kernel == "strips_backward_kernel":
         entries = min(columns, how.columns)
-    return tensors * entries * size * max(1, (how.stages or 2) - 1)
+    turns = (how.stages or 2) - 1 if capability >= 80 else 1
+    return tensors * entries * size * max(1, turns)
 
 
 def offset_bits(ttir: str) -> int:
@@ -222,13 +223,10 @@ def launches(
     columns: int, dtype: str = "bf16", norm: str = "layer_norm", capability: int = 90
 ) -> tuple[Launch, ...]:
     """Return how rows of a length are gone over, forward and backward."""
-    size, center, residual = SIZES[dtype], "layer" in norm, "add" in norm
-    return (
-        launch.forward(columns, size, center=center, pairs=not residual),
-        *launch.backward(
-            columns, size, center=center, residual=residual, shared=shared_limit(capability)
-        ),
-    )
+    return launch.launches(
+        columns, SIZES[dtype], center="layer" in norm, residual="add" in norm,
+        shared=shared_limit(capability),
+    )  # fmt: skip
 
 
 class Case(NamedTuple):

@@ -12,7 +12,7 @@ from lnlib import kernels
 from lnlib.kernels import problems, results
 from lnlib.kernels.clock import CACHE, ROUNDS, Times, alive, graph_of, in_turns
 from lnlib.kernels.gate import Data, deviation, passes
-from lnlib.kernels.peers import Call
+from lnlib.kernels.peers import FORWARD_ONLY, Call
 from lnlib.kernels.problems import Problem
 from lnlib.kernels.results import TENSORS, Result
 
@@ -22,13 +22,15 @@ PROTOCOL = (
     f"(two reads, one write), {ROUNDS[0]} to {ROUNDS[1]} rounds after one that does not count; "
     f"median, quantiles .2 and .8; before each run {CACHE >> 20} MiB are written to empty the "
     "cache; ms: CUDA events with the host ahead; host_us: from call to return; forward: without "
-    "gradients; graph_ms: replay of a CUDA graph, for tensors below 64 MiB; on a CPU wall time"
+    "gradients; graph_ms: replay of a CUDA graph, for tensors below 64 MiB; on a CPU instead the "
+    "shortest wall time, after a pause and a run that does not count, with no cache emptied and "
+    "freed memory kept"
 )
 
 
 def measure(
     norms: dict[str, Call], problem: Problem, device: torch.device,
-    timed: Sequence[str] = tuple(TENSORS), seconds: float = 0.25,
+    timed: Sequence[str] = tuple(TENSORS), seconds: float | None = None,
 ) -> list[Result]:  # fmt: skip
     """Check contenders on one problem, then time them; one that fails says so instead of a time.
 
@@ -37,7 +39,7 @@ def measure(
         problem: what they compute.
         device: what they run on.
         timed: of "forward", "backward" and "both", those that are timed.
-        seconds: how long the rounds of each pass may go on.
+        seconds: how long the rounds of each pass may go on, see `clock.in_turns`.
 
     Raises:
         DeviceLost: a contender has left the GPU unusable.
@@ -46,12 +48,13 @@ def measure(
     ready, errors, failures = {}, {}, {}
     with functorch.patch(donated_buffer=False):  # a compiled pass back runs many times
         for name, norm in norms.items():
+            back = name not in FORWARD_ONLY
             try:
-                errors[name] = deviation(norm, problem.operation, data)
+                errors[name] = deviation(norm, problem.operation, data, back=back)
                 if not errors[name] <= 1:
                     failures[name] = f"{errors[name]:.2g} times the error that rounding explains"
                 else:
-                    ready[name] = passes(norm, problem.operation, data)
+                    ready[name] = passes(norm, problem.operation, data, back=back)
             except Exception as failure:  # another project's, and part of the result
                 failures[name] = _short(failure)
                 alive(device, name, failure)
@@ -73,22 +76,25 @@ def measure(
         )
         for name in norms
         for passed, (times, failed) in turns.items()
+        if passed == "forward" or name not in FORWARD_ONLY
     ]
 
 
 def _turns(
-    passed: str, ready: dict[str, Any], data: Data, device: torch.device, seconds: float
+    passed: str, ready: dict[str, Any], data: Data, device: torch.device, seconds: float | None
 ) -> tuple[dict[str, Times], dict[str, Exception]]:
     """Time one pass of all contenders, and the yardsticks."""
     one, other = data.cotangents[0], data.inputs[0].contiguous()
     target = torch.empty_like(one)
     runs = {"copy": lambda: target.copy_(one), "add": lambda: torch.add(one, other, out=target)}
-    return in_turns(runs | {n: run[passed] for n, run in ready.items()}, device, seconds)
+    return in_turns(
+        runs | {n: run[passed] for n, run in ready.items() if passed in run}, device, seconds
+    )
 
 
 def _graphs(
     norms: dict[str, Call], operation: str, timed: Sequence[str], data: Data,
-    device: torch.device, seconds: float,
+    device: torch.device, seconds: float | None,
 ) -> dict[tuple[str, str], float]:  # fmt: skip
     """Time the passes once more as graphs, where launches count and as far as they are captured."""
     if device.type != "cuda" or data.inputs[0].nbytes >= SMALL:

@@ -1,7 +1,8 @@
 """Who else computes a norm, and how each is called, with the same arguments.
 
-`layer_norm` and `rms_norm` take input, weight, bias and ε and return the output; `add_layer_norm`
-and `add_rms_norm` take a residual after the input and return the output and the sum.
+`layer_norm`, `rms_norm` and `group_norm` (in `GROUPS` groups) take input, weight, bias and ε and
+return the output; `add_layer_norm` and `add_rms_norm` take a residual after the input and return
+the output and the sum.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils.dlpack import from_dlpack
 
 from lnlib import functional, kernels
 
 Call = Callable[..., Any]
-OPERATIONS = ("layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm")
+OPERATIONS = ("layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm", "group_norm")
+GROUPS = 32
 
 
 def of_torch(operation: str) -> Call:
@@ -27,6 +30,7 @@ def of_torch(operation: str) -> Call:
         "rms_norm": lambda x, w, b, eps: F.rms_norm(x, w.shape, w, eps),
         "add_layer_norm": lambda x, r, w, b, eps: (F.layer_norm(x + r, w.shape, w, b, eps), x + r),
         "add_rms_norm": lambda x, r, w, b, eps: (F.rms_norm(x + r, w.shape, w, eps), x + r),
+        "group_norm": lambda x, w, b, eps: F.group_norm(x, GROUPS, w, b, eps),
     }
     return calls[operation]
 
@@ -38,6 +42,7 @@ def of_lnlib(operation: str) -> Call:
         "rms_norm": lambda x, w, b, eps: functional.rms_norm(x, w.shape, w, eps),
         "add_layer_norm": lambda x, r, w, b, eps: kernels.add_layer_norm(x, r, w.shape, w, b, eps),
         "add_rms_norm": lambda x, r, w, b, eps: kernels.add_rms_norm(x, r, w.shape, w, eps),
+        "group_norm": lambda x, w, b, eps: functional.group_norm(x, GROUPS, w, b, eps),
     }
     return calls[operation]
 
@@ -122,12 +127,92 @@ def of_transformer_engine(operation: str) -> Call | None:
     return {"layer_norm": layer_norm, "rms_norm": rms_norm}.get(operation)
 
 
+def of_jax(operation: str) -> Call | None:
+    """Return the formula, compiled by JAX; tensors are shared with it, not copied."""
+    import jax
+
+    def standardize(x: Any, eps: float) -> Any:
+        c = x - x.mean(-1, keepdims=True)
+        return c * jax.lax.rsqrt((c * c).mean(-1, keepdims=True) + eps)
+
+    formulas: dict[str, Call] = {
+        "layer_norm": lambda x, w, b, eps: standardize(x, eps) * w + b,
+        "rms_norm": lambda x, w, b, eps: (
+            x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + eps) * w
+        ),
+        "group_norm": lambda x, w, b, eps: (
+            standardize(x.reshape(len(x), GROUPS, -1), eps).reshape(x.shape) * w[:, None, None]
+            + b[:, None, None]
+        ),
+    }
+    if not (formula := formulas.get(operation)):
+        return None
+    plain = jax.jit(formula)
+    kept = jax.jit(lambda *arrays: jax.vjp(formula, *arrays))
+    back = jax.jit(lambda pullback, dy: pullback(dy)[:3])
+
+    class Jax(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            *tensors, eps = arguments
+            arrays = [jax.dlpack.from_dlpack(t.detach()) for t in tensors]
+            if any(ctx.needs_input_grad):
+                y, ctx.pullback = kept(*arrays, eps)
+            else:
+                y = plain(*arrays, eps)
+            return from_dlpack(y.block_until_ready())
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+            gradients = back(ctx.pullback, jax.dlpack.from_dlpack(dy))
+            return *(from_dlpack(g.block_until_ready()) for g in gradients), None
+
+    return Jax.apply
+
+
+def of_onnx_runtime(operation: str) -> Call | None:
+    """Return a session of ONNX Runtime with one node, which has no gradients."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    nodes = {"layer_norm": "LayerNormalization", "rms_norm": "RMSNormalization"}
+    if not (node := nodes.get(operation)):
+        return None
+    names = ["x", "weight", "bias"] if operation == "layer_norm" else ["x", "weight"]
+
+    def value(name: str) -> Any:
+        shape = ["M", "N"] if name in ("x", "y") else ["N"]
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    @cache
+    def session(eps: float, threads: int) -> Any:
+        only = helper.make_node(node, names, ["y"], epsilon=eps)
+        graph = helper.make_graph([only], node, [*map(value, names)], [value("y")])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Tensor:
+        given = dict(zip(names, (t.detach().numpy() for t in (x, w, b)), strict=False))
+        (y,) = session(eps, torch.get_num_threads()).run(None, given)
+        return torch.from_numpy(y)
+
+    return norm
+
+
 PEERS = {
     "liger_kernel": ("Liger", of_liger),
     "quack": ("QuACK", of_quack),
     "apex": ("Apex", of_apex),
     "transformer_engine": ("Transformer Engine", of_transformer_engine),
+    "jax": ("JAX", of_jax),
+    "onnxruntime": ("ONNX Runtime", of_onnx_runtime),
 }
+ON_CPU = ("jax", "onnxruntime")  # on a GPU, JAX would take the memory of all others
+FORWARD_ONLY = ("ONNX Runtime",)
 
 
 def contenders(operation: str) -> dict[str, Call]:
@@ -142,7 +227,7 @@ def contenders(operation: str) -> dict[str, Call]:
         "lnlib": of_lnlib(operation),
     }
     for module, (name, of) in PEERS.items():
-        if find_spec(module):
+        if find_spec(module) and not (module in ON_CPU and torch.cuda.is_available()):
             try:
                 found[name] = of(operation)
             except Exception as failure:  # another project's, and part of the result

@@ -10,23 +10,32 @@ import torch
 from torch import Tensor
 
 from lnlib.kernels.gate import Data
-from lnlib.kernels.peers import OPERATIONS
+from lnlib.kernels.peers import GROUPS, OPERATIONS
 
 ELEMENTS = {"cuda": 2**28, "cpu": 2**22}  # 512 and 16 MiB: more than caches hold
 WIDTHS = (4096, 1024, 256, 16384, 8192, 512, 2048, 64, 32768, 65536, 128)  # the most telling first
 MODELS = {"BERT base": 768, "GPT-2 XL": 1600, "Llama 8B": 4096, "Llama 70B": 8192}
 TOKENS, DECODED, HEADS = 16384, (1, 8, 64), 32
-PLAIN, ADDED = OPERATIONS[:2], OPERATIONS[2:]
+PLAIN, ADDED, GROUPED = OPERATIONS[:2], OPERATIONS[2:4], OPERATIONS[4:]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows and columns, and why they are measured; with heads, rows are strided."""
+    """Rows and columns, and why they are measured; with heads, rows are strided.
+
+    With channels, the rows are groups of images, which have `channels` by `side` by `side` entries.
+    """
 
     rows: int
     columns: int
     why: str
     heads: int = 0
+    channels: int = 0
+
+    @property
+    def side(self) -> int:
+        """How many entries an image is wide and high."""
+        return math.isqrt(self.columns * GROUPS // self.channels)
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ def problems(device: torch.device) -> list[Problem]:
     """Return what is measured, the most telling first.
 
     On a GPU: the sweep; a residual; rows of real models and of decoding; the norm of queries, which
-    are a view of a projection to queries, keys and values; float32. On a CPU the sweep.
+    are a view of a projection to queries, keys and values; float32. On a CPU: the sweep; a small
+    input; images.
     """
     dtype, elements = usual_dtype(device), fitting(device)
     if interpreting():
@@ -92,7 +102,14 @@ def problems(device: torch.device) -> list[Problem]:
             *(_each(PLAIN, torch.float32, [Shape(24, 64, "queries", heads=4)])),
         ]
     if device.type == "cpu":
-        return _each(PLAIN, dtype, sweep(elements, sorted(WIDTHS)))
+        small, images = (
+            Shape(64, 1024, "small"),
+            Shape(512, elements // 512, "images", channels=256),
+        )
+        return [
+            *_each(PLAIN, dtype, [*sweep(elements, sorted(WIDTHS)), small]),
+            *_each(GROUPED, dtype, [images]),
+        ]
     first, *models = (Shape(TOKENS, n, name) for name, n in MODELS.items())
     one, *decoded = (Shape(m, n, "decoding") for n in (4096, 8192) for m in DECODED)
     queries, *shorter = (Shape(TOKENS * HEADS, n, "queries", HEADS) for n in (128, 64))
@@ -118,13 +135,15 @@ def data(problem: Problem, device: torch.device) -> Data:
         return torch.randn(size, generator=generator, device=device).to(problem.dtype)
 
     def rows() -> Tensor:
+        if shape.channels:
+            return random(shape.rows // GROUPS, shape.channels, shape.side, shape.side)
         if not shape.heads:
             return random(shape.rows, shape.columns)
         return random(shape.rows // shape.heads, 3, shape.heads, shape.columns)[:, 0]
 
-    count = 2 if problem.operation in ADDED else 1
+    count, features = 2 if problem.operation in ADDED else 1, shape.channels or shape.columns
     return Data(
         inputs=tuple(rows().add_(0.5) for _ in range(count)),
-        parameters=(1 + random(shape.columns) / 4, random(shape.columns) / 4),
+        parameters=(1 + random(features) / 4, random(features) / 4),
         cotangents=tuple(rows().contiguous() for _ in range(count)),
     )

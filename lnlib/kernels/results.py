@@ -76,6 +76,25 @@ def line(row: Result) -> str:
     ).rstrip()
 
 
+def host(rows: Iterable[Result]) -> str:
+    """Return how long our calls keep the host busy, relative to torch's, as a line of text.
+
+    It is empty where the host was not timed.
+
+    Example:
+        >>> about = "rms_norm", "both", "float16", 1, 64, "", 0.01
+        >>> busy = {"torch": 20.0, "lnlib": 30.0}
+        >>> host(Result(name, *about, host_us=us) for name, us in busy.items())
+        'host, lnlib/torch: both 1.50'
+    """
+    busy = {(row.contender, row.passed): row.host_us for row in rows if row.host_us}
+    of_torch = {p: us for (name, p), us in busy.items() if name == "torch"}
+    ratios = [
+        f"{p} {busy['lnlib', p] / us:.2f}" for p, us in of_torch.items() if ("lnlib", p) in busy
+    ]
+    return f"host, lnlib/torch: {', '.join(ratios)}" if ratios else ""
+
+
 def write(path: Path, provenance: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
     """Write a recording, a line for each row; whoever reads meanwhile finds the one before."""
     kept = ({k: _rounded(v) for k, v in row.items() if v not in (None, "")} for row in rows)
@@ -100,12 +119,12 @@ def load(path: Path) -> tuple[dict[str, Any], list[Result]]:
 
 def launches(problem: Problem, passed: str, device: torch.device) -> tuple[Launch, ...]:
     """Return how our kernels compute the forward or the backward pass of a problem."""
-    columns, size = problem.shape.columns, problem.dtype.itemsize
-    center, added = problem.operation.endswith("layer_norm"), problem.operation in ADDED
-    if passed == "forward":
-        return (launch.forward(columns, size, center=center, pairs=not added),)
-    shared = operators.processors(device)[1]
-    return launch.backward(columns, size, center=center, residual=added, shared=shared)
+    first, *rest = launch.launches(
+        problem.shape.columns, problem.dtype.itemsize,
+        center=problem.operation.endswith("layer_norm"), residual=problem.operation in ADDED,
+        shared=operators.processors(device)[1],
+    )  # fmt: skip
+    return (first,) if passed == "forward" else tuple(rest)
 
 
 def described(hows: Iterable[Launch]) -> str:

@@ -28,7 +28,7 @@ from lnlib.kernels.problems import Problem, Shape
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "kernels"
-NO_KERNELS = ("bench", "clock", "gate", "visit", "machine_code")  # tests that run none on a GPU
+NO_KERNELS = ("bench", "clock", "cpu", "gate", "machine_code", "visit")  # tests that launch none
 RESERVE = 6.0  # seconds to begin and to end: of a step, and of the visit
 
 
@@ -136,7 +136,7 @@ def many_turns() -> None:
     operators.processors = lambda device: (2, shared)
     kernels.DEVICES = (device.type,)
     for columns in (64, 1000) if problems.interpreting() else (64, 1000, 4096, 9000, 16384, 40000):
-        for operation in peers.OPERATIONS:
+        for operation in (*problems.PLAIN, *problems.ADDED):
             problem = Problem(operation, Shape(67, columns, ""), torch.float32)
             error = deviation(peers.of_lnlib(operation), operation, problems.data(problem, device))
             print(f"{operation} 67×{columns}: {error:.2g} of what rounding explains", flush=True)

@@ -69,7 +69,7 @@ def test_times_what_is_right_and_says_what_the_others_lack(problem):
     assert all("no kernel" in r.failure for r in found if r.contender == "broken")
     assert [r.passed for r in found if r.contender == "late" and r.failure] == ["forward"]
     assert all(
-        r.low_ms <= r.ms <= r.high_ms and r.copy_ms > 0 and r.add_ms > 0 for r in found if r.ms
+        r.ms <= r.low_ms <= r.high_ms and r.copy_ms > 0 and r.add_ms > 0 for r in found if r.ms
     )
 
 
@@ -132,12 +132,45 @@ def test_calls_peers_as_they_are_called(operation, monkeypatch):
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     known = problems.data(Problem(operation, Shape(24, 64, "", heads=4), torch.float32), CPU)
-    for _, of in peers.PEERS.values():
+    for module in modules.keys() & peers.PEERS.keys():
+        _, of = peers.PEERS[module]
         assert gate.deviation(of(operation), operation, known) < 1
     added = problems.data(Problem("add_rms_norm", Shape(24, 64, ""), torch.float32), CPU)
     for of in (peers.of_liger, peers.of_quack):
         assert gate.deviation(of("add_rms_norm"), "add_rms_norm", added) < 1
         assert of("add_layer_norm") is None
+
+
+ON_CPU = [
+    (module, operation)
+    for module, operations in {
+        "jax": (*problems.PLAIN, *problems.GROUPED),
+        "onnxruntime": problems.PLAIN,
+    }.items()
+    for operation in operations
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the libraries' own
+@pytest.mark.parametrize(("module", "operation"), ON_CPU)
+def test_calls_what_is_installed_for_a_cpu(module, operation):
+    pytest.importorskip(module)
+    name, of = peers.PEERS[module]
+    shape = Shape(96, 128, "", channels=64 if operation in problems.GROUPED else 0)
+    known = problems.data(Problem(operation, shape, torch.float32), CPU)
+    back = name not in peers.FORWARD_ONLY
+    assert gate.deviation(of(operation), operation, known, back=back) < 1
+    assert of("add_rms_norm") is None
+
+
+def test_a_library_without_gradients_is_timed_forward(monkeypatch):
+    monkeypatch.setattr(measure, "FORWARD_ONLY", ("wrapped",))
+
+    def without_gradients(x, w, b, eps):
+        return F.layer_norm(x.detach(), w.shape, w.detach(), b.detach(), eps)
+
+    found = measure.measure({"wrapped": without_gradients}, SMALL[0], CPU, seconds=0)
+    assert [(r.passed, r.failure, r.ms is None) for r in found] == [("forward", "", False)]
 
 
 def test_a_library_that_cannot_be_imported_says_so(monkeypatch):
@@ -176,17 +209,41 @@ def test_predicts_what_the_bytes_allow(rows, columns, passed, bounds):
     assert results.predicted(Shape(rows, columns, ""), passed) == pytest.approx(bounds, abs=0.002)
 
 
+def test_compares_the_host_with_that_of_torch(small, monkeypatch, capsys):
+    """Pass by pass, where both were timed; on a CPU there is no host beside the device."""
+
+    def rows(**known):
+        return [
+            Result(name, "rms_norm", passed, "float16", 8, 64, "sweep", 1.0, host_us=us)
+            for name, times in known.items()
+            for passed, us in zip(results.TENSORS, times, strict=True)
+        ]
+
+    found = rows(torch=(10, None, 80), Liger=(90, 90, 90), lnlib=(25, 40, 120))
+    assert results.host(found) == "host, lnlib/torch: forward 2.50, both 1.50"
+    assert results.host(rows(torch=(10, 20, 30))) == results.host(rows(lnlib=(1, 2, 3))) == ""
+    command(monkeypatch, "--json", small)
+    assert "host" not in capsys.readouterr().out
+    monkeypatch.setattr(bench, "measure", lambda norms, problem, device: found)
+    command(monkeypatch, "--json", small)
+    assert capsys.readouterr().out.count("host, lnlib/torch: forward 2.50") == len(SMALL)
+
+
 def test_every_shape_of_the_sweep_moves_the_same_bytes():
     sweep = problems.sweep()
     assert {s.rows * s.columns for s in sweep} == {problems.ELEMENTS["cuda"]}
     assert {s.columns for s in sweep} == {2**k for k in range(6, 17)}
 
 
-def test_a_cpu_is_measured_in_float32_on_the_sweep_alone(monkeypatch):
+def test_a_cpu_is_measured_in_float32_on_rows_a_small_input_and_images(monkeypatch):
     monkeypatch.setattr(problems, "interpreting", lambda: False)
     found = problems.problems(CPU)
-    assert {(p.dtype, p.shape.why) for p in found} == {(torch.float32, "sweep")}
-    assert {p.operation for p in found} == {*problems.PLAIN}
+    kinds = {(p.operation, p.dtype, p.shape.why) for p in found}
+    rows = {(o, torch.float32, why) for o in problems.PLAIN for why in ("sweep", "small")}
+    assert kinds == rows | {("group_norm", torch.float32, "images")}
+    (images,) = (p.shape for p in found if p.shape.channels)
+    assert images.rows * images.columns == problems.ELEMENTS["cpu"]
+    assert images.side == 32
 
 
 def test_a_gpu_is_measured_in_all_that_people_run(monkeypatch):
@@ -202,7 +259,7 @@ def test_a_gpu_is_measured_in_all_that_people_run(monkeypatch):
         "decoding",
         *problems.MODELS,
     }
-    assert {p.operation for p in found} == {*peers.OPERATIONS}
+    assert {p.operation for p in found} == {*problems.PLAIN, *problems.ADDED}
     assert {p.dtype for p in found} == {torch.bfloat16, torch.float32}
     assert {str(p.about) for p in found} == {str(p.about) for p in {*found}}
 

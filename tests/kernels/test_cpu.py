@@ -20,7 +20,7 @@ from lnlib.layout import batch_layout, group_layout, instance_layout, layer_layo
 
 pytestmark = pytest.mark.skipif(not cpu.INSTALLED, reason="needs Numba")
 
-UNIT = {torch.float16: 2**-11, torch.bfloat16: 2**-8, torch.float32: 2**-24, torch.float64: 2**-53}
+UNIT = {d: torch.finfo(d).eps / 2 for d in cpu.FORMATS}
 LAYOUTS = {
     "layer": lambda shape: layer_layout(shape, shape[1:]),
     "layer, last axis": lambda shape: layer_layout(shape, shape[-1:]),
@@ -84,6 +84,11 @@ def test_many_pieces_and_blocks_make_one_whole(name, dtype, monkeypatch):
     cpu.bounds_of.cache_clear()
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_long_rows_are_added_up_in_parts(name):
+    agree(name, (2, 4, 5000), torch.float32)
+
+
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("size", [1e-35, 1e-25, 1e25, 1e37])
 def test_rows_whose_squares_leave_float32_are_normalized(size, center):
@@ -111,12 +116,12 @@ def test_rows_below_the_normal_numbers_of_float32_are_normalized():
 @pytest.mark.parametrize("size", [1e-250, 1e250])
 @pytest.mark.parametrize("norm", [functional.layer_norm, functional.rms_norm])
 def test_rows_whose_squares_leave_float64_are_normalized(norm, size):
-    x, found = normal(3, 50), []
+    x, weight, found = normal(3, 50), normal(50, seed=2).requires_grad_(), []
     with functional.only(cpu):
         for leaf in (x.clone().requires_grad_(), (x * size).requires_grad_()):
-            y = norm(leaf, (50,), eps=0.0)
-            (dx,) = torch.autograd.grad(y, leaf, normal(3, 50, seed=1))
-            found.append(torch.stack([y.detach(), dx * (leaf / x).detach()]))
+            y = norm(leaf, (50,), weight, eps=0.0)
+            dx, dweight = torch.autograd.grad(y, (leaf, weight), normal(3, 50, seed=1))
+            found.append(torch.cat([y.detach(), dx * (leaf / x).detach(), dweight[None]]))
     assert_close(*found)
 
 
@@ -159,8 +164,16 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(params=[True, False], ids=["torch's threads", "a pool"])
+def team(request, monkeypatch):
+    """Whose threads share the work."""
+    if request.param and not cpu._loops().TEAM:
+        pytest.skip("torch does without OpenMP here")
+    monkeypatch.setattr(cpu._loops(), "TEAM", request.param)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_bits_do_not_depend_on_the_threads(name, threads):
+def test_the_bits_do_not_depend_on_the_threads(name, threads, team):
     arguments = data(name, (64, 32, 40), torch.float32)
     found = []
     for number in (1, 2, 3):
@@ -168,6 +181,39 @@ def test_the_bits_do_not_depend_on_the_threads(name, threads):
         found.append(computed(cpu.normalize, *arguments))
     for others in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch may do without OpenMP")
+def test_on_linux_the_threads_are_those_of_torch():
+    assert cpu._loops().TEAM
+
+
+def printed(code, **environment):
+    """What a new Python prints that runs some code."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("limit", ["1", "2"])
+def test_fewer_threads_than_asked_for_do_all(limit):
+    code = (
+        "import torch; from lnlib import functional as f; torch.set_num_threads(3);"
+        "x = torch.randn(512, 512); y = f.layer_norm(x, (512,)); torch.set_num_threads(1);"
+        "print(torch.equal(y, f.layer_norm(x, (512,))))"
+    )
+    assert printed(code, OMP_THREAD_LIMIT=limit) == "True"
+
+
+def test_what_fails_in_a_thread_of_the_pool_fails_in_the_call():
+    def loop(first, last, bounds):
+        if last == len(bounds) - 1:
+            raise MemoryError("the second share")
+
+    with pytest.raises(MemoryError, match="the second share"):
+        cpu._in_pool(loop, 2, np.arange(3))
 
 
 @with_each_dtype
@@ -181,13 +227,34 @@ def test_the_bits_of_a_row_do_not_depend_on_its_neighbours(dtype):
         assert torch.equal(dx_, dx[rows])
 
 
-def test_several_threads_may_call_at_once(threads):
+def test_several_threads_may_call_at_once(threads, team):
     threads(2)
     arguments = data("layer, last axis", (512, 512), torch.float32)
     want = computed(cpu.normalize, *arguments)
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: computed(cpu.normalize, *arguments), range(12)):
             assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
+
+
+@pytest.mark.parametrize("team", ["loops.TEAM", "False"])
+def test_a_call_while_python_exits_is_computed(team):
+    code = (
+        "import atexit, torch; from lnlib import functional as f; from lnlib.kernels import loops;"
+        f"loops.TEAM = {team}; torch.set_num_threads(2);"
+        "x = torch.randn(512, 512); y = f.layer_norm(x, (512,));"
+        "atexit.register(lambda: print(torch.equal(f.layer_norm(x, (512,)), y)))"
+    )
+    assert printed(code) == "True"
+
+
+def test_a_second_process_finds_the_loops_compiled(tmp_path):
+    code = (
+        "import torch; from lnlib import functional as f; torch.set_num_threads(2);"
+        "f.layer_norm(torch.ones(512, 512), (512,)); from lnlib.kernels import loops as l;"
+        "loop = l.forward_together if l.TEAM else l.forward;"
+        "print(sum(loop.stats.cache_hits.values()))"
+    )
+    assert [printed(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)] == ["0", "1"]
 
 
 def _in_a_child(connection, x):
@@ -246,13 +313,36 @@ def test_the_loops_take_what_lies_entry_by_entry():
         assert not cpu.takes(x)
 
 
-@pytest.mark.parametrize("learned", range(1, 8))
-def test_only_what_asks_for_a_gradient_gets_one(learned):
+def frozen(name, learned, dtype):
+    """What asks for a gradient gets the same bits as if all asked, and nothing else gets one."""
     wanted = [bool(learned >> k & 1) for k in range(3)]
-    layout, *tensors, dy = data("layer, last axis", (5, 7))
-    leaves = [t.requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
-    cpu.normalize(leaves[0], layout, *leaves[1:], 0.3)[0].backward(dy)
+    layout, *tensors, dy = data(name, (5, 4, 7), dtype)
+    whole = computed(cpu.normalize, layout, *tensors, dy)[3:]
+    leaves = [t.clone().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
+    cpu.normalize(leaves[0], layout, *leaves[1:], 1e-5)[0].backward(dy)
     assert [leaf.grad is not None for leaf in leaves] == wanted
+    for leaf, want in zip(leaves, whole, strict=True):
+        assert leaf.grad is None or torch.equal(leaf.grad, want)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("learned", range(1, 8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_only_what_asks_for_a_gradient_gets_one(name, learned, dtype):
+    frozen(name, learned, dtype)
+
+
+def test_frozen_parameters_get_no_room(monkeypatch):
+    rooms = []
+    monkeypatch.setattr(cpu, "_share", lambda *arguments: rooms.append(arguments[-1].size))
+    x = normal(300, 40, dtype=torch.float32).requires_grad_()
+    weight = torch.ones(40)
+    with functional.only(cpu):
+        for each in (weight, weight.clone().requires_grad_()):
+            y = functional.layer_norm(x, (40,), each)
+            rooms.clear()
+            y.sum().backward()
+            assert (rooms[0] > 0) == each.requires_grad
 
 
 def test_a_norm_keeps_its_input_and_little_else():
@@ -274,9 +364,7 @@ def test_a_norm_keeps_its_input_and_little_else():
 
 
 def test_importing_lnlib_does_not_import_numba():
-    code = "import sys, lnlib.functional; print('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert printed("import sys, lnlib.functional; print('numba' in sys.modules)") == "False"
 
 
 def test_without_numba_the_formula_computes():
@@ -284,37 +372,45 @@ def test_without_numba_the_formula_computes():
         "import sys; sys.modules['numba'] = None; import torch; from lnlib import functional as f;"
         "print(f.cpu.INSTALLED, f.layer_norm(torch.tensor([[0., 2.]]), (2,), eps=0.0).tolist())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False [[-1.0, 1.0]]"
+    assert printed(code) == "False [[-1.0, 1.0]]"
 
 
 # --- planted bugs -------------------------------------------------------------------------------
 
 MUTANTS = {
-    "divisor n - 1": ("square / count - mean * mean", "square / (count - 1) - mean * mean"),
+    "divisor n - 1": ("else 0.0, square / count", "else 0.0, square / (count - 1)"),
     "remainder of the mean forgotten": ("rest = total / count if center", "rest = 0.0 if center"),
-    "half of eps": ("math.sqrt(eps)", "math.sqrt(eps / 2)"),
-    "never summed twice": ("not var > square / count * 2.0**-20", "False"),
+    "half of eps": ("var + eps", "var + eps / 2"),
+    "half of its root": ("math.sqrt(eps)", "math.sqrt(eps / 2)"),
+    "never summed twice": ("var > power * 2.0**-20 or not center", "True"),
     "no power of two": ("not 1e-290 <", "False and 1e-290 <"),
     "mean held fixed": ("total = total if center else 0.0", "total = 0.0"),
     "mean removed in RMSNorm": ("total = total if center else 0.0", "total = total"),
-    "gamma forgotten": ("v = dy[b, g, k, i] * weight[p, k, i]", "v = dy[b, g, k, i]"),
-    "gamma of the first group": ("p, zero = g % len(weight)", "p, zero = 0 % len(weight)"),
+    "gamma forgotten": ("v = dy[i] * weight[i]", "v = dy[i]"),
+    "gamma of the first group": ("p = g % len(weight)\n    total", "p = 0\n    total"),
+    "last part's sum": ("plain, weighted = plain + t, weighted + c", "plain, weighted = t, c"),
     "scale forgotten": ("r = g % len(weight), rstd * scale", "r = g % len(weight), rstd"),
+    "scale of a pair forgotten": ("r, r_u = rstd * scale", "r, r_u = rstd"),
     "last row's gradient": ("dweight[p, k, i] += v", "dweight[p, k, i] = v"),
+    "last pair's gradient": ("(dweight[i] + v * x_hat)", "(v * x_hat)"),
+    "frozen input": ("dweight[p, k, i] += v * standardize", "dweight[p, k, i] = v * standardize"),
+    "odd row": ("if waiting >= 0", "if False"),
     "dweight forgotten": ("sums[own, 0], sums[own, 1]", "sums[own, 0] * 0, sums[own, 1]"),
     "out of format": ("x.itemsize == 8 or (", "x.itemsize > 0 or ("),
 }
 
 
 def all_is_well():
-    for name, shape in (("layer, last axis", (70, 6)), ("group", (3, 4, 5)), ("batch", (3, 4, 5))):
+    for name, shape in (("layer, last axis", (71, 6)), ("group", (3, 4, 5)), ("batch", (3, 4, 5))):
         agree(name, shape, torch.float64, 0.3)
+        agree(name, shape, torch.float32, 0.3)
         agree(name, shape, torch.float64, shift=1e6, scale=1e-3)
         agree(name, shape, torch.float32, shift=1e4, scale=0.01)
     test_rows_whose_squares_leave_float32_are_normalized(1e-35, True)
     test_rows_below_the_normal_numbers_of_float32_are_normalized()
     test_rows_whose_squares_leave_float64_are_normalized(functional.layer_norm, 1e250)
+    for learned in (1, 6):
+        frozen("layer, last axis", learned, torch.float64)
     x, found = normal(5, 6).requires_grad_(), []
     for way in (cpu, formula):
         with functional.only(way):
@@ -332,6 +428,7 @@ def planted(tmp_path, monkeypatch):
         assert old in source, old
         names = {"__name__": "planted"}
         text = source.replace(old, new).replace("from numba import njit", "njit = plainly")
+        text = text.replace("PART = 2**12", "PART = 4").replace("LONG = 2**10", "LONG = 5")
         names["plainly"] = lambda **options: lambda function: function
         exec(compile(text, "planted", "exec"), names)
         monkeypatch.setattr(cpu, "_loops", lambda: type("loops", (), names))

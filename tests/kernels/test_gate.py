@@ -1,4 +1,4 @@
-"""Only who computes what float64 computes is timed: every planted bug is turned away."""
+"""Only who computes what float64 computes is timed: every planted bug is rejected."""
 
 import pytest
 import torch
@@ -12,7 +12,10 @@ HALVES = [torch.float32, torch.bfloat16]
 
 
 def data(operation, dtype, rows=300, columns=64, heads=0):
-    return problems.data(Problem(operation, Shape(rows, columns, "", heads), dtype), CPU)
+    shape = Shape(rows, columns, "", heads)
+    if operation in problems.GROUPED:
+        shape = Shape(5 * peers.GROUPS, 2 * 7 * 7, "", channels=2 * peers.GROUPS)
+    return problems.data(Problem(operation, shape, dtype), CPU)
 
 
 def careful(operation):
@@ -68,6 +71,15 @@ def nan(t):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_admits_what_is_rounded_once(operation, dtype):
     assert gate.deviation(careful(operation), operation, data(operation, dtype)) < 0.6
+
+
+def test_images_have_groups_of_whole_channels():
+    (x,), (weight, _) = (known := data("group_norm", torch.float32)).inputs, known.parameters
+    assert x.shape == (5, 64, 7, 7)
+    assert weight.shape == (64,)
+    for norm in (peers.of_lnlib("group_norm"), peers.of_torch("group_norm")):
+        assert gate.deviation(norm, "group_norm", known) < 1
+    assert gate.deviation(lambda x, w, b, eps: F.group_norm(x, 16, w, b), "group_norm", known) > 1
 
 
 @pytest.mark.parametrize("operation", problems.PLAIN)

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 import torch
-from kernel_cases import data
 from torch import Tensor
 
-from lnlib import kernels
-from lnlib.kernels import operators
+pytest.importorskip("triton", reason="there is no Triton for this system")
+from lnlib import functional, kernels
+from lnlib.kernels import gpu, operators
 
 
 class Stub:
@@ -43,6 +43,7 @@ def stubs(monkeypatch):
         return made.setdefault(name, Stub(look_up(name)))
 
     monkeypatch.setattr(operators, "kernel_named", stub)
+    monkeypatch.setattr(kernels, "DEVICES", ("cpu",))
     monkeypatch.setattr(Tensor, "data_ptr", lambda self: 0)  # all begin where a GPU's do
     return made
 
@@ -64,18 +65,25 @@ def operations(run):
 
 
 @pytest.mark.parametrize(
-    ("norm", "forward", "both"), [("layer_norm", 62, 215), ("rms_norm", 62, 200)]
+    ("norm", "forward", "both"),
+    [
+        (kernels.layer_norm, 62, 208),
+        (kernels.rms_norm, 62, 200),
+        (functional.layer_norm, 77, 222),
+        (functional.rms_norm, 75, 216),
+    ],
 )
 def test_a_call_costs_few_operations(stubs, norm, forward, both):
-    x, weight, bias, dy = data(8, 64, torch.float32)
-    parameters = (weight, bias) if norm == "layer_norm" else (weight,)
+    x, weight, bias = (torch.ones(size, requires_grad=True) for size in ((8, 64), 64, 64))
+    dy = torch.ones(8, 64)
+    parameters = (weight, bias) if norm.__name__ == "layer_norm" else (weight,)
 
     def infer():
         with torch.no_grad():
-            getattr(kernels, norm)(x, (64,), *parameters)
+            norm(x, (64,), *parameters)
 
     def train():
-        y = getattr(kernels, norm)(x, (64,), *parameters)
+        y = norm(x, (64,), *parameters)
         torch.autograd.grad(y, (x, *parameters), dy)
 
     for run, limit in ((infer, forward), (train, both)):
@@ -91,6 +99,17 @@ def test_a_kernel_is_compiled_once_for_all_numbers_of_rows(stubs):
     assert (len(stub.by_triton), len(stub.kept)) == (1, 4)
     (_, first), (_, second) = stub.by_triton[0], stub.kept[0]
     assert len(first) == len(second) == len(stub.arg_names)
+
+
+def test_triton_does_not_compile_a_kernel_for_one_number_of_rows():
+    """A kernel that is kept runs for every number, whatever the first one was."""
+    found = [kernel for name, kernel in vars(gpu).items() if name.endswith("_kernel")]
+    assert len(found) == 8
+    for kernel in found:
+        numbers = {"M", "GROUP", "G"} & {*kernel.arg_names}
+        options = getattr(kernel, "kwargs", None) or vars(kernel)  # interpreted, or compiled
+        assert numbers
+        assert numbers <= {*(options["do_not_specialize"] or ())}, kernel
 
 
 def test_what_triton_compiles_apart_is_kept_apart(stubs):

@@ -7,6 +7,7 @@ differs; `python -m lnlib.kernels.machine_code` compiles all combinations.
 import pytest
 
 pytest.importorskip("triton", reason="there is no Triton for this system")
+from lnlib.experiments import recorded
 from lnlib.kernels import launch
 from lnlib.kernels.machine_code import (
     NORMS,
@@ -24,10 +25,11 @@ from lnlib.kernels.machine_code import (
 
 SELECTION = (  # row lengths, capabilities, dtypes, norms
     ((64, 1000, 16384, 65536), (90,), ("bf16",), ("layer_norm",)),
-    ((32768,), (90,), ("bf16",), ("rms_norm",)),
+    ((32768,), (90,), ("bf16",), ("rms_norm", "add_rms_norm")),
     ((4096, 8192), (86,), ("fp32",), ("add_layer_norm",)),
     ((32768,), (80,), ("fp32",), ("layer_norm",)),
     ((1001, 4100, 12_001), (86,), ("bf16",), ("layer_norm",)),  # rows begin anywhere
+    ((5004,), (90,), ("bf16",), ("layer_norm",)),
     ((4096, 8192), (89,), ("fp64",), ("add_layer_norm",)),
     ((1024,), (75,), ("bf16",), ("add_rms_norm",)),
 )
@@ -51,9 +53,17 @@ def test_covers_every_kernel_dtype_and_target(survey):
 
 
 def test_nothing_spills(survey):
-    """But one value a row of the longest rows that keep their sums in registers."""
-    spilled = [(f.norm, f.columns, f.spills) for f in survey if f.spills]
-    assert spilled in ([], [("rms_norm", 32_768, 2)])
+    """But one value a row of the longest rows that keep their sums in registers.
+
+    Since Triton 3.8, that holds for those half as long, too. And two values of long rows that begin
+    at multiples of 8 bytes, stored once and loaded twice: with twice as many warps there are none,
+    but 29 KiB under way instead of 48.
+    """
+    known = {("strips_backward_kernel", norm, 32_768): 2 for norm in ("rms_norm", "add_rms_norm")}
+    known["strips_backward_kernel", "layer_norm", 16_384] = 2
+    known["forward_kernel", "layer_norm", 5004] = 3
+    spilled = {(f.kernel, f.norm, f.columns): f.spills for f in survey if f.spills}
+    assert {which: n for which, n in spilled.items() if n > known.get(which, 0)} == {}
 
 
 def test_registers_leave_room_for_all_threads(survey):
@@ -121,10 +131,13 @@ def test_a_multiprocessor_runs_what_its_warps_registers_and_shared_memory_hold()
 
 
 def test_bytes_in_flight():
-    assert in_flight(launch.forward(4096), 4096, 2, residual=False) == 8192
+    assert in_flight(launch.forward(4096), 4096, 2, residual=False, capability=90) == 8192
     (how,) = launch.backward(1024)
-    assert in_flight(how, 1024, 2, residual=False) == 2 * 2 * 2048
-    assert in_flight(how, 1000, 4, residual=True) == 3 * 2 * 4000
+    assert in_flight(how, 1024, 2, residual=False, capability=90) == 2 * 2 * 2048
+    assert in_flight(how, 1000, 4, residual=True, capability=80) == 3 * 2 * 4000
+    (how,) = launch.backward(4096, shared=shared_limit(75))
+    assert how.stages == 4
+    assert in_flight(how, 4096, 2, residual=False, capability=75) == 2 * 8192  # not in advance
 
 
 def test_table_shows_every_row(survey):
@@ -143,6 +156,29 @@ def test_launches_cover_every_row_length(size, center):
             assert across == 1 or "wide" in how.kernel
             assert across * how.columns * (how.strips or 1) >= columns
         assert bool(before) == ("wide" in last.kernel)
+
+
+@pytest.mark.parametrize(("dtype", "size", "loss"), [("bfloat16", 2, 0.006), ("float32", 4, 0.03)])
+def test_the_rule_is_among_the_fastest_launches_that_were_recorded(dtype, size, loss):
+    """Of those without cache hints, for rows that both the prototype and ours go over whole."""
+    found = {}
+    for row in recorded("h100-search").where(dtype=dtype):
+        options, forward = row["options"], row["passed"] == "forward"
+        kind, center = (
+            (row["design"], row["operation"], row["columns"]),
+            "layer" in row["operation"],
+        )
+        pick = launch.forward if forward else lambda *a, **k: launch.backward(*a, **k)[-1]
+        how = pick(row["columns"], size, center=center)
+        usual = "EV" not in options and (options.get("STATS") or not forward)
+        if row["design"] in ("fwd", "bwd") and how.rows and usual:
+            chosen = (how.rows, how.warps, how.stages, how.programs)
+            this = (options["BM"], row["warps"], options.get("STAGES"), options.get("each"))
+            found.setdefault(kind, {}).setdefault(this == chosen, []).append(row["ms"])
+    known = {kind: times for kind, times in found.items() if True in times}
+    assert len(known) >= len(found) - 1  # one length was not tried with as many warps
+    for kind, times in known.items():
+        assert min(times[True]) <= (1 + loss) * min(times[True] + times[False]), kind
 
 
 @pytest.mark.parametrize("capability", TARGETS.values())

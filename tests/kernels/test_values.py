@@ -343,7 +343,7 @@ def test_a_residual_in_float32_beside_16_bits():
 
 
 def test_same_bits_on_every_run():
-    arguments = data(37, 100, torch.float32)
+    arguments = data(37 if DEVICE == "cpu" else 40_001, 100, torch.float32)
     first, second = (run("layer_norm", *arguments, 1e-5) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,11 +18,16 @@ def python(code):
 
 
 def test_does_everything_in_order(tmp_path, monkeypatch):
-    done = visit.steps(tmp_path)
+    done = [*visit.steps(tmp_path)]
     assert [step.name for step in done] in (
         ["tests", "memcheck", "racecheck", "bench", "search"],
         ["tests", "memcheck", "bench", "search"],
     )
+    tests = {Path(word).stem for word in done[0].command if word.endswith(".py")}
+    assert tests == {
+        f"test_{name}"
+        for name in ("bytes", "derivatives", "host", "launch_search", "planted_bugs", "values")
+    }
     monkeypatch.setattr(visit, "find_spec", lambda name: None)
     first = next(visit.steps(tmp_path))
     assert first.command is None
