@@ -60,7 +60,7 @@ def channels(arrays: Arrays, input: Any, **parameters: Any) -> tuple[int, ...]:
 def _shapes(arrays: Arrays, expected: tuple[int, ...], parameters: dict[str, Any]) -> None:
     for name, parameter in parameters.items():
         if parameter is not None:
-            kind(arrays, name, parameter)
+            floating(arrays, name, parameter)
             shape(name, tuple(parameter.shape), expected)
 
 
@@ -76,14 +76,46 @@ def kind(arrays: Arrays, name: str, value: Any) -> None:
         )
 
 
-def real_input(arrays: Arrays, input: Any, trailing: int | None) -> None:
-    """Reject input that has no real mean, or too few axes: `trailing`, or batch and channels."""
-    kind(arrays, "input", input)
-    if not arrays.is_floating(input):
+def floating(arrays: Arrays, name: str, value: Any) -> None:
+    """Reject what is no array of real floating dtype."""
+    kind(arrays, name, value)
+    if not arrays.is_floating(value):
         raise TypeError(
-            f"input must be real floating point, got {input.dtype}; "
+            f"{name} must be real floating point, got {value.dtype}; "
             "convert it first, for example to float32"
         )
+
+
+def counter(arrays: Arrays, num_batches_tracked: Any) -> None:
+    """Reject a counter of batches that could not be raised in place."""
+    if num_batches_tracked is not None:
+        kind(arrays, "num_batches_tracked", num_batches_tracked)
+
+
+def cache(cache: Any, made: type[Any], entries: int) -> None:
+    """Reject what no forward function of this method has kept for its backward function."""
+    if not isinstance(cache, made) or len(cache) != entries:
+        raise TypeError(
+            f"cache must be what the method's forward function kept, got {type(cache).__name__}; "
+            "pass the second of the two results of f_forward to f_backward"
+        )
+
+
+def flag(name: str, value: Any) -> None:
+    """Reject what is neither True nor False: a text such as "no" would count as True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {value!r}; pass True or False")
+
+
+def number(name: str, value: Any) -> None:
+    """Reject what is no real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}; pass one such as 1.0")
+
+
+def real_input(arrays: Arrays, input: Any, trailing: int | None) -> None:
+    """Reject input that has no real mean, or too few axes: `trailing`, or batch and channels."""
+    floating(arrays, "input", input)
     if input.ndim < (2 if trailing is None else trailing):
         wanted = "(batch, channels, ...)" if trailing is None else f"at least {trailing} axes"
         raise ValueError(
@@ -134,6 +166,7 @@ def trailing(shape: tuple[int, ...], normalized_shape: tuple[int, ...]) -> None:
 
 def groups(channels: int, num_groups: int) -> None:
     """Reject a number of groups that does not divide the channels."""
+    size("num_channels", channels, least=0)
     if isinstance(num_groups, bool) or not isinstance(num_groups, Integral):
         raise TypeError(
             f"num_groups must be an int, got {num_groups!r}; pass a divisor of {channels}"
@@ -149,6 +182,8 @@ def groups(channels: int, num_groups: int) -> None:
 
 def eps(eps: float) -> None:
     """Reject an `eps` under the root that is no finite number >= 0."""
+    if type(eps) is float and 0 <= eps < math.inf:  # the usual case, soon told
+        return
     if isinstance(eps, bool) or not isinstance(eps, Real):
         raise TypeError(f"eps must be a real number, got {eps!r}; pass a float such as 1e-5")
     if not math.isfinite(eps) or eps < 0:
@@ -220,9 +255,10 @@ def made_for(module: str, channels: int, shape: tuple[int, ...], axis: int = 1) 
         )
 
 
-def size(name: str, value: int) -> None:
-    """Reject a number of entries that is no int, or below one."""
+def size(name: str, value: int, *, least: int = 1, what: str = "entries") -> None:
+    """Reject a number of entries, or of something else, that is no int, or too small."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an int, got {value!r}; pass the number of entries")
-    if value < 1:
-        raise ValueError(f"{name} must be positive, got {value}; pass the number of entries")
+        raise TypeError(f"{name} must be an int, got {value!r}; pass the number of {what}")
+    if value < least:
+        wanted = "positive" if least == 1 else f">= {least}"
+        raise ValueError(f"{name} must be {wanted}, got {value}; pass the number of {what}")

@@ -7,22 +7,22 @@ Under `torch.func` and `torch.compile` the plain operations of its forward pass 
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lnlib import checks
 from lnlib.checks import NormalizedShape
-from lnlib.layout import Layout
+from lnlib.layout import Layout, layer_layout
 
 TENSORS = checks.Arrays(
     Tensor, Tensor.is_floating_point, "lnlib.functional takes tensors, lnlib.reference takes arrays"
 )
 
 
-def takes(x: Any) -> bool:
-    """Say whether this module can compute the norm of a tensor: of every one."""
+def takes(*tensors: Any) -> bool:
+    """Say whether this module can compute the norm of tensors: of all."""
     return True
 
 
@@ -32,10 +32,13 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    by: Callable[..., Any] | None = None,
 ) -> Tensor:
-    """Return `lnlib.functional.layer_norm`."""
-    layout = checks.rows(TENSORS, input, normalized_shape, weight=weight, bias=bias)
-    return normalize(input, layout, weight, bias, eps)[0]
+    """Return `lnlib.functional.layer_norm`, computed by `normalize` or something like it."""
+    layout = _layout(input, normalized_shape, weight, bias)
+    y: Tensor = (by or normalize)(input, layout, weight, bias, eps, center=True)[0]
+    return y
 
 
 def rms_norm(
@@ -43,11 +46,45 @@ def rms_norm(
     normalized_shape: NormalizedShape,
     weight: Tensor | None = None,
     eps: float | None = None,
+    *,
+    by: Callable[..., Any] | None = None,
 ) -> Tensor:
-    """Return `lnlib.functional.rms_norm`."""
-    layout = checks.rows(TENSORS, input, normalized_shape, weight=weight)
+    """Return `lnlib.functional.rms_norm`, computed by `normalize` or something like it."""
+    layout = _layout(input, normalized_shape, weight, None)
     eps = torch.finfo(statistics_dtype(input)).eps if eps is None else eps
-    return normalize(input, layout, weight, None, eps, center=False)[0]
+    y: Tensor = (by or normalize)(input, layout, weight, None, eps, center=False)[0]
+    return y
+
+
+def plainly_right(input: Any, normalized_shape: Any, *parameters: Any) -> bool:
+    """Recognize the usual call by a few comparisons; `lnlib.checks` looks at all others."""
+    if not (
+        isinstance(input, Tensor)
+        and input.dtype.is_floating_point
+        and isinstance(normalized_shape, tuple)
+        and len(normalized_shape) > 0
+        and input.shape[-len(normalized_shape) :] == normalized_shape
+    ):
+        return False
+    for size in normalized_shape:
+        if size.__class__ is not int:  # 3.0 and True equal sizes, too
+            return False
+    for each in parameters:
+        if each is not None and not (
+            isinstance(each, Tensor)
+            and each.dtype.is_floating_point
+            and each.shape == normalized_shape
+        ):
+            return False
+    return True
+
+
+def _layout(
+    input: Tensor, normalized_shape: NormalizedShape, weight: Tensor | None, bias: Tensor | None
+) -> Layout:
+    if plainly_right(input, normalized_shape, weight, bias):
+        return layer_layout(tuple(input.shape), tuple(cast(tuple[int, ...], normalized_shape)))
+    return checks.rows(TENSORS, input, normalized_shape, weight=weight, bias=bias)
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:

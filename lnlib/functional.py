@@ -41,8 +41,9 @@ ways: tuple[Any, ...] = (kernels, cpu, formula)
 
 def way(norm: str, *tensors: Tensor | None) -> Callable[..., Any]:
     """Return the first `layer_norm`, `rms_norm` or `normalize` that takes all tensors."""
+    given = [x for x in tensors if x is not None]
     for each in ways:
-        if hasattr(each, norm) and all(each.takes(x) for x in tensors if x is not None):
+        if hasattr(each, norm) and each.takes(*given):
             return cast(Callable[..., Any], getattr(each, norm))
     names = ", ".join(each.__name__ for each in ways)
     raise RuntimeError(f"{norm}: {names} cannot take these tensors; add lnlib.formula to `only`")
@@ -179,6 +180,7 @@ def instance_norm(
         formula.TENSORS, input,
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
+    checks.flag("use_input_stats", use_input_stats)
     checks.running(running_mean, running_var, not use_input_stats, "use_input_stats")
     checks.momentum(momentum, None)
     layout = lay.instance_layout(shape)
@@ -228,6 +230,9 @@ def batch_norm(
         formula.TENSORS, input,
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
+    checks.flag("training", training)
+    checks.flag("unbiased", unbiased)
+    checks.counter(formula.TENSORS, num_batches_tracked)
     checks.running(running_mean, running_var, not training, "training")
     if momentum is not None:
         checks.momentum(momentum, None)

@@ -124,11 +124,12 @@ class GroupNorm(nn.GroupNorm):
 
 
 def _checked(construct: Callable[..., None]) -> Callable[..., None]:
-    """Let torch's constructor reject an ε and a momentum that it lets pass."""
+    """Let torch's constructor reject a number of features, an ε, a momentum that it lets pass."""
 
     @wraps(construct)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        construct(self, *args, **kwargs)
+    def checked(self: Any, num_features: int, *args: Any, **kwargs: Any) -> None:
+        checks.size("num_features", num_features, least=0)
+        construct(self, num_features, *args, **kwargs)
         checks.eps(self.eps)
         if self.momentum is not None:
             checks.momentum(self.momentum, None)

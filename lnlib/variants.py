@@ -88,6 +88,8 @@ class QueryKeyNorm(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Return both normed, of shapes (..., d)."""
+        for name, given in (("query", query), ("key", key)):
+            checks.floating(TENSORS, name, given)
         return self.query(query), self.key(key)
 
 
@@ -114,6 +116,7 @@ class PartialRMSNorm(_Sized):
     def __init__(self, width: int, part: float = 0.0625, eps: float = 1e-5) -> None:
         super().__init__(width)
         checks.eps(eps)
+        checks.number("part", part)
         if not 0 < part <= 1:
             raise ValueError(
                 f"part must be in (0, 1], got {part}; pass the share of entries to use"
@@ -180,6 +183,8 @@ class AdaNorm(_Sized):
     ) -> None:
         super().__init__(width)
         checks.eps(eps)
+        checks.number("scale", scale)
+        checks.number("slope", slope)
         self.scale, self.slope, self.eps = scale, slope, eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -207,7 +212,8 @@ class DynamicTanh(_Sized):
 
     def __init__(self, width: int, alpha: float = 0.5) -> None:
         super().__init__(width)
-        self.alpha = nn.Parameter(torch.tensor(alpha))
+        checks.number("alpha", alpha)
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
@@ -259,7 +265,8 @@ class LayerScale(_Sized):
 
     def __init__(self, width: int, initial: float) -> None:
         super().__init__(width)
-        self.weight = nn.Parameter(torch.full((width,), initial))
+        checks.number("initial", initial)
+        self.weight = nn.Parameter(torch.full((width,), float(initial)))
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return λ ⊙ f."""
@@ -309,6 +316,7 @@ class ConditionalLayerNorm(_Sized):
             condition: of shape (N, condition_width), one for each example.
         """
         self._check(x)
+        checks.floating(TENSORS, "condition", condition)
         checks.shape("condition", tuple(condition.shape), (len(x), self.condition.in_features))
         found = self.condition(condition)
         spread = found.view(len(x), *[1] * (x.ndim - 2), -1)
@@ -381,8 +389,10 @@ class PowerNorm(_Sized):
         super().__init__(num_features, "num_features")
         checks.eps(eps)
         for name, decay in (("alpha_fwd", alpha_fwd), ("alpha_bkw", alpha_bkw)):
+            checks.number(name, decay)
             if not 0 <= decay <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {decay}; pass a decay such as 0.9")
+        checks.size("warmup_steps", warmup_steps, least=0, what="steps")
         self.eps, self.alpha_fwd, self.alpha_bkw = eps, alpha_fwd, alpha_bkw
         self.warmup_steps = warmup_steps
         self.weight = nn.Parameter(torch.ones(num_features))
@@ -474,6 +484,5 @@ def deepnorm_constants(depth: int) -> tuple[float, float]:
 
     Source: Wang et al. (2022), table 1, https://arxiv.org/abs/2203.00555.
     """
-    if depth < 1:
-        raise ValueError(f"depth must be positive, got {depth}; pass the number of blocks")
+    checks.size("depth", depth, what="blocks")
     return (2 * depth) ** 0.25, (8 * depth) ** -0.25

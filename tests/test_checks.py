@@ -4,6 +4,7 @@ A row of a table is a call as text, its error, and the parts that the message mu
 `n` is the library and `a` makes an array of a shape. What rows share has a name above their table.
 """
 
+import inspect
 from math import inf, nan
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 import lnlib
-from lnlib import functional, reference
+import lnlib.reference.variants
+import lnlib.variants
+from lnlib import functional, kernels, reference
 
 
 def array(*shape, dtype="float32"):
@@ -195,10 +198,46 @@ WITH_MOMENTUM = of_each(
 )
 
 
+# types of what else is given
+def _float(name):
+    return TypeError, f"{name} must be real floating point", "convert it first"
+
+
+def _bool(name):
+    return TypeError, f"{name} must be a bool, got 'no'", "pass True or False"
+
+
+TRACKED = TypeError, "num_batches_tracked must be of type", "lnlib.reference takes arrays"
+RUNNING_PAIR = "a(4, dtype='int64'), a(4, dtype='int64')"
+TYPES = [
+    *of_each(
+        [
+            ("a(4, dtype='int64')", *_float("weight")),
+            ("a(4, dtype='complex64')", *_float("weight")),
+        ],
+        "n.layer_norm(a(2, 4), 4, {})",
+        "n.rms_norm(a(2, 4), 4, {})",
+        "n.group_norm(a(2, 4), 2, {})",
+        "n.batch_norm(a(2, 4), None, None, {}, training=True)",
+    ),
+    ("n.layer_norm(a(2, 4), 4, bias=a(4, dtype='bool'))", *_float("bias")),
+    (f"n.batch_norm(a(2, 4), {RUNNING_PAIR}, training=True)", *_float("running_mean")),
+    (f"n.instance_norm(a(2, 4, 4), {RUNNING_PAIR})", *_float("running_mean")),
+    ("n.batch_norm(a(2, 4), a(4), a(4), training='no')", *_bool("training")),
+    ("n.batch_norm(a(2, 4), a(4), a(4), training=True, unbiased='no')", *_bool("unbiased")),
+    ("n.instance_norm(a(2, 4, 4), use_input_stats='no')", *_bool("use_input_stats")),
+    *of_each(
+        [("3", *TRACKED, "got int"), ("'x'", *TRACKED, "got str")],
+        "n.batch_norm(a(2, 4), a(4), a(4), training=True, num_batches_tracked={})",
+        "n.batch_norm(a(2, 4), a(4), a(4), training=True, momentum=None, num_batches_tracked={})",
+    ),
+]
+
+
 @both
 @each_row(
     *(AXES, WITH_TRAILING, WITH_SIZES, RUNNING, WITH_GROUPS, ONE_VALUE),
-    *(WITH_DTYPE, WITH_EPS, WITH_MOMENTUM),
+    *(WITH_DTYPE, WITH_EPS, WITH_MOMENTUM, TYPES),
 )
 def test_both_libraries_explain(names, row):
     check(names, *row)
@@ -281,7 +320,51 @@ EPS_MODE = [
 ]
 
 
-@each_row(TENSORS, WITH_GRADIENT, EPS_MODE)
+# what a backward function is given
+DY_TYPE = TypeError, "dy must be of type ndarray, got str", "takes arrays"
+CACHE = TypeError, "cache must be what the method's forward function kept", "second of the two"
+BACKWARD = [
+    *of_each(
+        [(m, *CACHE, "got str") for m in ("layer", "rms", "group", "instance", "batch")],
+        "n.{}_norm_backward(a(2, 4), 'x')",
+    ),
+    ("n.layer_norm_backward(a(2, 4), (1, 2, 3, 4, 5, 6, 7))", *CACHE, "got tuple"),
+    ("n.layer_norm_backward('x', n.layer_norm_forward(a(2, 4), 4)[1])", *DY_TYPE),
+]
+
+# the variants: each argument in turn is no array, or no number
+VARIANTS = {
+    "scale_norm": ("a(2, 4)", "1.0"),
+    "partial_rms_norm": ("a(2, 4)", "a(4)", "2"),
+    "detach_norm": ("a(2, 4)", "a(4)", "a(4)"),
+    "ada_norm": ("a(2, 4)", "1.0", "0.1"),
+    "dynamic_tanh": ("a(2, 4)", "0.5", "a(4)", "a(4)"),
+    "dynamic_erf": ("a(2, 4)", "0.5", "0.0", "a(4)", "a(4)"),
+    "layer_scale": ("a(2, 4)", "a(4)"),
+    "conditional_layer_norm": ("a(2, 3, 4)", "a(2, 4)", "a(2, 4)"),
+    "weight_norm": ("a(2, 4)", "a(2)"),
+}
+VARIANT_TYPES = [
+    (f"n.variants.{name}_forward({', '.join([*given[:i], repr('x'), *given[i + 1 :]])})",
+     TypeError, f"{argument} must be")
+    for name, given in VARIANTS.items()
+    for i, argument in enumerate(
+        list(inspect.signature(getattr(reference.variants, f"{name}_forward")).parameters)[
+            : len(given)
+        ]
+    )
+] + [
+    row
+    for name, given in VARIANTS.items()
+    for row in (
+        (f"n.variants.{name}_backward(a(2, 4), 'x')", *CACHE),
+        (f"n.variants.{name}_backward('x', n.variants.{name}_forward({', '.join(given)})[1])",
+         *DY_TYPE),
+    )
+]  # fmt: skip
+
+
+@each_row(TENSORS, WITH_GRADIENT, EPS_MODE, BACKWARD, VARIANT_TYPES)
 def test_reference_explains(row):
     check(REFERENCE, *row)
 
@@ -348,6 +431,65 @@ CALL_AXES = [
 ]
 
 
-@each_row(MAKE_WITH_SIZES, MAKE_WITH_GROUPS, MAKE_WITH_EPS, MAKE_WITH_MOMENTUM, CALL, CALL_AXES)
+# making or calling one with another type
+FEATURES = TypeError, "num_features must be an int, got 'x'", "pass the number of entries"
+REAL_NUMBER = "must be a real number, got 'x'"
+MORE = "pass one such as 1.0"
+MAKE_WITH_TYPES = [
+    ("n.BatchNorm1d('x')", *FEATURES),
+    ("n.InstanceNorm2d('x')", *FEATURES),
+    ("n.GroupNorm(2, 'x')", TypeError, "num_channels must be an int, got 'x'"),
+    *(
+        (f"n.variants.{call}", TypeError, f"{name} {REAL_NUMBER}", MORE)
+        for call, name in {
+            "DynamicTanh(4, 'x')": "alpha",
+            "DynamicErf(4, 'x')": "alpha",
+            "LayerScale(4, 'x')": "initial",
+            "PartialRMSNorm(4, 'x')": "part",
+            "PowerNorm(4, alpha_fwd='x')": "alpha_fwd",
+            "PowerNorm(4, alpha_bkw='x')": "alpha_bkw",
+            "AdaNorm(4, 'x')": "scale",
+            "AdaNorm(4, slope='x')": "slope",
+        }.items()
+    ),
+    ("n.variants.PowerNorm(4, warmup_steps='x')", TypeError, "warmup_steps must be an int"),
+    ("n.variants.PowerNorm(4, warmup_steps=-1)", ValueError, "warmup_steps must be >= 0, got -1"),
+    ("n.variants.deepnorm_constants('x')", TypeError, "depth must be an int", "blocks"),
+    ("n.variants.QueryKeyNorm(4)('x', a(4))", TypeError, "query must be of type Tensor, got str"),
+    ("n.variants.QueryKeyNorm(4)(a(4), 'x')", TypeError, "key must be of type Tensor, got str"),
+    ("n.variants.ConditionalLayerNorm(4, 3)(a(2, 4), 'x')", TypeError, "condition must be of type"),
+]
+
+
+@each_row(
+    MAKE_WITH_TYPES,
+    MAKE_WITH_SIZES,
+    MAKE_WITH_GROUPS,
+    MAKE_WITH_EPS,
+    MAKE_WITH_MOMENTUM,
+    CALL,
+    CALL_AXES,
+)
 def test_modules_explain(row):
     check(MODULES, *row)
+
+
+# --- kernels for GPUs ---------------------------------------------------------------------------
+
+RESIDUAL = TypeError, "residual must be of type Tensor", "lnlib.reference takes arrays"
+KERNELS = [
+    ("n.add_layer_norm(a(2, 4), 'abc', 4)", *RESIDUAL, "got str"),
+    ("n.add_rms_norm(a(2, 4), np.ones((2, 4)), 4)", *RESIDUAL, "got ndarray"),
+    (
+        "n.layer_norm(a(2, 4), 4, a(4), weight_offset='x')",
+        TypeError,
+        "weight_offset must be a real",
+    ),
+    ("n.layer_norm(a(2, 4), 4)", ValueError, "input.device is cpu", "call lnlib.functional"),
+]
+
+
+@each_row(KERNELS)
+def test_kernels_explain(row, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    check({"n": kernels, "a": tensor}, *row)

@@ -43,7 +43,7 @@ HEAVY = {  # the only modules that may import these
     "matplotlib_inline": {"pages.plots"},
     "IPython": {"pages.plots"},
     "networkx": {"pages.topics"},
-    "numba": {"kernels.loops"},
+    "numba": {"kernels.loops", "kernels.team"},
     "sklearn": {"experiments.ensembles", "experiments.generative"},
     "scipy": {"experiments.pairs"},
     "gymnasium": {"experiments.reinforcement"},

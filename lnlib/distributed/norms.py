@@ -44,8 +44,10 @@ class _Standardize(torch.autograd.Function):
 def merge(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Merge the statistics of the parts of each row.
 
-    $$n=\sum_p n_p,\qquad \mu=\frac1n\sum_p n_p\mu_p,\qquad
-    M=\sum_p M_p+\sum_p n_p(\mu_p-\mu)^2$$
+    $$\begin{aligned}
+    n&=\sum_p n_p,\qquad \mu=\frac1n\sum_p n_p\mu_p,\\
+    M&=\sum_p M_p+\sum_p n_p(\mu_p-\mu)^2
+    \end{aligned}$$
 
     Nothing is subtracted that is large beside the result, unlike in $\sum x^2 - n\mu^2$.
 
@@ -74,8 +76,9 @@ def layer_norm(
 ) -> Tensor:
     r"""Normalize each row over its last axis, of which this process has a part.
 
-    $$y_p = \frac{x_p-\mu}{\sqrt{\sigma^2+\varepsilon}}\odot\gamma_p+\beta_p,\qquad
-    \mu,\sigma^2\ \text{from the } (n_p,\mu_p,M_p)\ \text{of all processes}$$
+    $$y_p = \frac{x_p-\mu}{\sqrt{\sigma^2+\varepsilon}}\odot\gamma_p+\beta_p$$
+
+    with $\mu$ and $\sigma^2$ from the $(n_p,\mu_p,M_p)$ of all processes.
 
     Forward, each process contributes two numbers a row and one more to one all-gather; `merge` does
     the rest, in the same order everywhere. Backward, the means of δ⊙γ and δ⊙γ⊙x̂ are one all-reduce
@@ -149,8 +152,10 @@ def _sum_of_all(x: Tensor) -> Tensor:
 def batch_norm(input: Tensor, eps: float = 1e-5) -> Tensor:
     r"""Normalize over the batches of all processes, each of which holds a part.
 
-    $$\mu = \frac{\sum_p \sum_{x\in p} x}{\sum_p n_p},\qquad
-    \sigma^2 = \frac{\sum_p \sum_{x\in p} (x-\mu)^2}{\sum_p n_p}$$
+    $$\begin{aligned}
+    \mu &= \frac{\sum_p \sum_{x\in p} x}{\sum_p n_p},\\
+    \sigma^2 &= \frac{\sum_p \sum_{x\in p} (x-\mu)^2}{\sum_p n_p}
+    \end{aligned}$$
 
     Two sums are exchanged forward, the second only after the mean is known, so that no precision
     is lost; their gradients are exchanged backward.

@@ -210,8 +210,9 @@ def _pointwise(subject: Subject, seen: Profile, before: Any, unit: float, blank:
     ndim = len(subject.shape)
     channel = next((a for a in range(1, ndim) if np.ptp(slope, axis=a).max() > 0), 1 % ndim)
     axes = tuple(a for a in range(ndim) if a != channel and not (name == "instance" and a == 0))
-    eps = explained.eps
-    eps = None if eps is None else over.rounded(eps, eps * (1 - 1e-2), eps * (1 + 1e-2))
+    if (eps := explained.eps) is not None:
+        margin = max(explained.margin, 1e-2 * eps)
+        eps = over.rounded(eps, eps - margin, eps + margin)
     said = Finding("kind", f"{name} norm in evaluation: an affine map made of stored statistics",
                    "slope and shift against the stored mean and variance", "certain")  # fmt: skip
     return replace(

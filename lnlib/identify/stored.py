@@ -89,6 +89,8 @@ class Running(NamedTuple):
 
     eps: float | None
     """None if rounding hides it."""
+    margin: float
+    """By how much rounding may have moved it."""
 
 
 def running(slope: Array, shift: Array, parameters: Parameters, tolerance: float) -> Running | None:
@@ -112,5 +114,5 @@ def running(slope: Array, shift: Array, parameters: Parameters, tolerance: float
                     eps = float(np.median(each))
                     spread = tolerance * float((var + abs(eps)).max())  # of var + ε, relative
                     if np.abs(each - eps).max() < 8 * spread and eps > -spread:
-                        return Running(eps if eps > spread else None)
+                        return Running(eps if eps > spread else None, spread / 4)
     return None

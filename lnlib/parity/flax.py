@@ -46,7 +46,7 @@ def apply(layer: Any, x: Array) -> Array:
 
 
 def default(size: int) -> Any:
-    """Return a `flax.nnx.LayerNorm` as it is born."""
+    """Return a `flax.nnx.LayerNorm` with its default arguments."""
     from flax import nnx
 
     return nnx.LayerNorm(size, rngs=nnx.Rngs(0))

@@ -54,7 +54,7 @@ def apply(layer: Any, x: Array) -> Array:
 
 
 def default(size: int) -> Any:
-    """Return a built `keras.layers.LayerNormalization` as it is born."""
+    """Return a built `keras.layers.LayerNormalization` with its default arguments."""
     layer = load().layers.LayerNormalization()
     layer.build((None, size))
     return layer

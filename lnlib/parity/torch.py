@@ -36,7 +36,7 @@ def apply(layer: Any, x: Array) -> Array:
 
 
 def default(size: int) -> Any:
-    """Return a `torch.nn.LayerNorm` as it is born."""
+    """Return a `torch.nn.LayerNorm` with its default arguments."""
     return nn.LayerNorm(size)
 
 

@@ -86,6 +86,8 @@ def _affine(x_hat: Array, weight: Array | None, bias: Array | None, layout: Layo
 
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array | None, Array | None]:
     """Return the gradients of input, weight and bias."""
+    checks.cache(cache, Cache, len(Cache._fields))
+    checks.floating(ARRAYS, "dy", dy)
     input, weight, bias, layout, stats, constant_stats, eps_mode = cache
     checks.shape("dy", dy.shape, input.shape)
     dtype = compute_dtype(input)

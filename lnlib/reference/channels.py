@@ -49,8 +49,9 @@ def group_norm(
 ) -> Array:
     r"""Normalize groups of channels of each example, over all positions.
 
-    $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\,\gamma_c + \beta_c, \qquad
-      \mu,\ \sigma^2 \text{ over one group of channels of one example}$$
+    $$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\,\gamma_c + \beta_c$$
+
+    with $\mu$ and $\sigma^2$ over one group of channels of one example.
 
     Args:
         input: floating point array of shape `(batch, channels, *positions)`.
@@ -93,6 +94,7 @@ def instance_norm_forward(
         ARRAYS, input,
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
+    checks.flag("use_input_stats", use_input_stats)
     checks.running(running_mean, running_var, not use_input_stats, "use_input_stats")
     checks.momentum(momentum, None)
     layout = lay.instance_layout(shape)
@@ -182,6 +184,9 @@ def batch_norm_forward(
         ARRAYS, input,
         weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
     )  # fmt: skip
+    checks.flag("training", training)
+    checks.flag("unbiased", unbiased)
+    checks.counter(ARRAYS, num_batches_tracked)
     checks.running(running_mean, running_var, not training, "training")
     if momentum is not None:
         checks.momentum(momentum, None)

@@ -27,8 +27,10 @@ def layer_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array | None, A
 
     With $g = \gamma\odot\partial L/\partial y$,
 
-    $$dx = r\,(g - \langle g\rangle - \hat x\,\langle g\,\hat x\rangle),\quad
-      d\gamma = \sum_\text{rows} dy\odot\hat x,\quad d\beta = \sum_\text{rows} dy.$$
+    $$\begin{aligned}
+    dx &= r\,(g - \langle g\rangle - \hat x\,\langle g\,\hat x\rangle),\\
+    d\gamma &= \sum_\text{rows} dy\odot\hat x,\quad d\beta = \sum_\text{rows} dy.
+    \end{aligned}$$
 
     Args:
         dy: gradient with respect to the output, of its shape.
@@ -95,8 +97,10 @@ def rms_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array | None]:
 
     With $g = \gamma\odot\partial L/\partial y$,
 
-    $$dx = r\,(g - \hat x\,\langle g\,\hat x\rangle),\quad
-      d\gamma = \sum_\text{rows} dy\odot\hat x.$$
+    $$\begin{aligned}
+    dx &= r\,(g - \hat x\,\langle g\,\hat x\rangle),\\
+    d\gamma &= \sum_\text{rows} dy\odot\hat x.
+    \end{aligned}$$
 
     Args:
         dy: gradient with respect to the output, of its shape.
