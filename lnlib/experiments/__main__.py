@@ -8,16 +8,21 @@ import argparse
 from concurrent.futures import Executor
 from pathlib import Path
 
+import torch
+
 from lnlib.experiments import (
     batches,
     conditional,
     fading,
+    gan,
     generative,
     language,
     recurrent,
+    regularization,
     reinforcement,
     sweeps,
     theory,
+    vision,
 )
 from lnlib.experiments.workers import workers
 from lnlib.randomness import VARIABLE, moved
@@ -28,11 +33,14 @@ SWEEPS = {
         batches,
         conditional,
         fading,
+        gan,
         generative,
         language,
         recurrent,
+        regularization,
         reinforcement,
         theory,
+        vision,
     )
     for name, sweep in page.SWEEPS.items()
 }
@@ -58,8 +66,19 @@ def main() -> None:
 
 
 def run_sweep(name: str, path: Path, executor: Executor) -> None:
-    """Run a sweep to its end, going on where it stopped, and write it."""
-    unfinished = path.with_suffix(f".{moved()}.jsonl")
+    """Run a sweep to its end, going on where it stopped, and write it.
+
+    Raises:
+        ValueError: if it was begun with another version of torch.
+    """
+    begun = f"{path.stem}.{moved()}.torch-"
+    unfinished = path.with_name(f"{begun}{torch.__version__}.jsonl")
+    for other in path.parent.glob(f"{begun}*.jsonl"):
+        if other != unfinished:
+            raise ValueError(
+                f"{name}: the runs in {other} are of torch {other.stem.removeprefix(begun)}, "
+                f"this is {torch.__version__}; go on with that version, or move the file away"
+            )
     run, points = SWEEPS[name]
     sweeps.record(path, sweeps.sweep(run, points(), unfinished, executor))
     unfinished.unlink()

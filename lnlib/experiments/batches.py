@@ -1,8 +1,8 @@
-"""Small nets that learn digits from batches of different sizes, with heaps chosen apart from these.
+"""Small nets that learn digits from batches of different sizes, and groups chosen apart from them.
 
-A heap holds the entries that share a mean and a variance. That of batch norm is the whole batch;
-here the batch may also be split into heaps of a few entries, so that one can be varied without the
-other.
+A normalization group holds the entries that share a mean and a variance. That of batch norm is the
+whole batch; here the batch may also be split into groups of a few entries, so that one can be
+varied without the other.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,24 +26,24 @@ RATES = {
     "images": tuple(0.001 * 2**k for k in range(14)),  # to 8.192
 }
 TILES = {2: (1, 2), 4: (2, 2)}  # rows and columns of neighbors in one image
-FULL = 64  # examples that heaps of every size fill
+FULL = 64  # examples that groups of every size fill
 
 
-class HeapNorm(nn.BatchNorm1d):
-    """Batch norm for (N, C) or (N, C, H, W) whose heaps hold fewer entries than the batch.
+class GhostNorm(nn.BatchNorm1d):
+    """Batch norm for (N, C) or (N, C, H, W) whose groups hold fewer entries than the batch.
 
-    In training each heap has its own mean and variance, and the running statistics move towards
-    their average over the heaps; inference is that of batch norm.
+    In training each group has its own mean and variance, and the running statistics move towards
+    their average over the groups; inference is that of batch norm.
 
     Args:
         channels: C.
-        examples: how many consecutive ones share a heap; None for all.
-        tile: rows and columns of neighboring positions that share a heap; None for all.
-        apart: whether the examples of a heap lend it different positions, not the same.
+        examples: how many consecutive ones share a group; None for all.
+        tile: rows and columns of neighboring positions that share a group; None for all.
+        apart: whether the examples of a group lend it different positions, not the same.
 
     Example:
         >>> x = torch.randn(64, 8, 4, 4)
-        >>> torch.allclose(HeapNorm(8)(x), nn.BatchNorm2d(8)(x), atol=1e-5)
+        >>> torch.allclose(GhostNorm(8)(x), nn.BatchNorm2d(8)(x), atol=1e-5)
         True
 
     Source: ghost batches in E. Hoffer et al. (2017), https://arxiv.org/abs/1705.08741.
@@ -67,7 +67,7 @@ class HeapNorm(nn.BatchNorm1d):
         """Accept vectors and images."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, in training normalized heap by heap."""
+        """Return x, in training normalized group by group."""
         if not self.training:
             return super().forward(x)
         images = x if x.ndim == 4 else x[:, :, None, None]
@@ -76,10 +76,10 @@ class HeapNorm(nn.BatchNorm1d):
         if self.apart:
             images = _turned(images, examples)
         shape = (n // examples, examples, channels)
-        heaps = images.reshape(*shape, height // rows, rows, width // columns, columns)
+        groups = images.reshape(*shape, height // rows, rows, width // columns, columns)
         axes, others = (1, 4, 6), (0, 1, 3, 4, 5, 6)
-        mean = heaps.mean(axes, keepdim=True)
-        centered = heaps - mean
+        mean = groups.mean(axes, keepdim=True)
+        centered = groups - mean
         variance = centered.square().mean(axes, keepdim=True)
         entries = examples * rows * columns
         unbiased = variance * entries / max(entries - 1, 1)
@@ -121,19 +121,19 @@ BODIES: dict[Net, Callable[[MakeNorm], nn.Module]] = {
     "images": convolutional,
 }
 NORMS: dict[Net, dict[Norm, MakeNorm]] = {
-    "vectors": {"none": nn.Identity, "LN": nn.LayerNorm, "BN": HeapNorm},
+    "vectors": {"none": nn.Identity, "LN": nn.LayerNorm, "BN": GhostNorm},
     "images": {
         "none": nn.Identity,
         "LN": lambda channels: nn.GroupNorm(1, channels),
         "GN": lambda channels: nn.GroupNorm(4, channels),
         "IN": lambda channels: nn.GroupNorm(channels, channels),
-        "BN": HeapNorm,
+        "BN": GhostNorm,
     },
 }
 
 
 def build(
-    net: Net, norm: Norm, batch: int, heap: int | None = None, source: Source | None = None
+    net: Net, norm: Norm, batch: int, group: int | None = None, source: Source | None = None
 ) -> nn.Module:
     """Return a new net of one arm.
 
@@ -141,7 +141,7 @@ def build(
         net: for vectors or for images.
         norm: one of `NORMS`.
         batch: examples in a batch.
-        heap: entries that share a statistic, for BN; None for those of the whole batch.
+        group: entries that share a statistic, for BN; None for those of the whole batch.
         source: where these come from: neighbors in one "image", the same "position" of several
             examples, or different positions of several examples, "apart".
 
@@ -149,39 +149,39 @@ def build(
         ValueError: if there is no such arm.
 
     Example:
-        >>> build("images", "BN", batch=64, heap=4, source="apart")(torch.randn(64, 64)).shape
+        >>> build("images", "BN", batch=64, group=4, source="apart")(torch.randn(64, 64)).shape
         torch.Size([64, 10])
     """
     if norm not in NORMS.get(net, {}):
         known = {name: [*norms] for name, norms in NORMS.items()}
         raise ValueError(f"net, norm: expected one of {known}, got {net!r} and {norm!r}")
     if norm == "BN":
-        return BODIES[net](_heap_norm(batch, heap, source))
-    if heap is not None or source is not None:
-        raise ValueError(f"heap, source: only BN has any, got {heap!r} and {source!r} for {norm}")
+        return BODIES[net](_ghost_norm(batch, group, source))
+    if group is not None or source is not None:
+        raise ValueError(f"group, source: only BN has any, got {group!r} and {source!r} for {norm}")
     return BODIES[net](NORMS[net][norm])
 
 
-def _heap_norm(batch: int, heap: int | None, source: Source | None) -> MakeNorm:
-    if heap is None and source is None:
-        return lambda channels: HeapNorm(channels, batch)
-    if heap in TILES and source == "image":
-        return lambda channels: HeapNorm(channels, 1, TILES[heap])
-    if heap is not None and source in ("position", "apart"):
-        return lambda channels: HeapNorm(channels, heap, (1, 1), source == "apart")
+def _ghost_norm(batch: int, group: int | None, source: Source | None) -> MakeNorm:
+    if group is None and source is None:
+        return lambda channels: GhostNorm(channels, batch)
+    if group in TILES and source == "image":
+        return lambda channels: GhostNorm(channels, 1, TILES[group])
+    if group is not None and source in ("position", "apart"):
+        return lambda channels: GhostNorm(channels, group, (1, 1), source == "apart")
     raise ValueError(
-        f"heap, source: expected a size and one of {get_args(Source)}, where an image gives one of "
-        f"{[*TILES]} entries, or None for both; got {heap!r} and {source!r}"
+        f"group, source: expected a size and one of {get_args(Source)}, where an image gives one "
+        f"of {[*TILES]} entries, or None for both; got {group!r} and {source!r}"
     )
 
 
 def train_net(
-    net: Net, norm: Norm, batch: int, seed: int, heap: int | None = None,
+    net: Net, norm: Norm, batch: int, seed: int, group: int | None = None,
     source: Source | None = None, steps: int = STEPS,
 ) -> Outcome:  # fmt: skip
     """Train one arm at every learning rate; the seed is that of the split, start and order."""
     return train(
-        lambda: build(net, norm, batch, heap, source), digits(seed=seed), batch_size=batch,
+        lambda: build(net, norm, batch, group, source), digits(seed=seed), batch_size=batch,
         steps=steps, learning_rates=RATES[net], seeds=(seed,), description=f"{norm}, {batch}",
     )  # fmt: skip
 
@@ -194,14 +194,14 @@ def with_other_statistics(found: Outcome, data: Data) -> dict[str, float | bool]
         data: what it was trained on.
 
     Returns:
-        With the statistics of heaps as in training ("heaps") and with those of all test data
+        With the statistics of groups as in training ("groups") and with those of all test data
         ("all"), each at the learning rate that is best in this way on validation data, and
         whether that is at the edge of the grid.
     """
     reached: dict[str, float | bool] = {}
     ensemble = found.ensemble
-    for way, size in (("heaps", FULL), ("all", 1)):
-        with nullcontext() if way == "heaps" else _one_heap(ensemble.net):
+    for way, size in (("groups", FULL), ("all", 1)):
+        with nullcontext() if way == "groups" else _one_group(ensemble.net):
             validation, test = (
                 ensemble.score(x[:n], y[:n], batch_size=n).flatten()
                 for x, y in (data.validation, data.test)
@@ -214,32 +214,32 @@ def with_other_statistics(found: Outcome, data: Data) -> dict[str, float | bool]
 
 
 @contextmanager
-def _one_heap(net: nn.Module) -> Iterator[None]:
+def _one_group(net: nn.Module) -> Iterator[None]:
     """Let all examples and positions share one statistic of each channel, for a while."""
-    norms = [module for module in net.modules() if isinstance(module, HeapNorm)]
+    norms = [module for module in net.modules() if isinstance(module, GhostNorm)]
     before = [(norm.examples, norm.tile, norm.apart) for norm in norms]
     for norm in norms:
         norm.examples, norm.tile, norm.apart = None, None, False
     try:
         yield
     finally:
-        for norm, heap in zip(norms, before, strict=True):
-            norm.examples, norm.tile, norm.apart = heap
+        for norm, group in zip(norms, before, strict=True):
+            norm.examples, norm.tile, norm.apart = group
 
 
 def run(
-    *, net: Net, norm: Norm, batch: int, seed: int, heap: int | None = None,
+    *, net: Net, norm: Norm, batch: int, seed: int, group: int | None = None,
     source: Source | None = None, steps: int = STEPS,
 ) -> Row:  # fmt: skip
     """Train one arm; return its accuracy, for BN also with other than the running statistics."""
-    found = train_net(net, norm, batch, seed, heap, source, steps)
+    found = train_net(net, norm, batch, seed, group, source, steps)
     others = with_other_statistics(found, digits(seed=seed)) if norm == "BN" else {}
     return found.figures() | {"test": round(found.test.item(), 4)} | others
 
 
 def points(seeds: int = 16) -> list[Row]:
     """Return the arguments of all runs of `run` that the book shows."""
-    columns = ("net", "norm", "batch", "heap", "source", "steps")
+    columns = ("net", "norm", "batch", "group", "source", "steps")
     arms: list[tuple[Any, ...]] = [
         *(
             (*arm, None, None, STEPS)
@@ -247,8 +247,8 @@ def points(seeds: int = 16) -> list[Row]:
         ),
         *((*arm, None, None, STEPS) for arm in product(["images"], NORMS["images"], (1, 4, 64))),
         *(("vectors", norm, 2, None, None, 8 * STEPS) for norm in ("LN", "BN")),
-        *(("vectors", "BN", 64, heap, "position", STEPS) for heap in (2, 4, 16)),
-        *(("images", "BN", 64, heap, "image", STEPS) for heap in TILES),
+        *(("vectors", "BN", 64, group, "position", STEPS) for group in (2, 4, 16)),
+        *(("images", "BN", 64, group, "image", STEPS) for group in TILES),
         *(("images", "BN", 64, *arm, STEPS) for arm in product((2, 4, 16), ("position", "apart"))),
         ("images", "BN", 1, 2, "image", STEPS),
     ]

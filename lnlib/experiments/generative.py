@@ -1,8 +1,9 @@
-"""Generative models of handwritten digits: a VAE, a WGAN with gradient penalty, a denoiser.
+"""Generative models of handwritten digits: a VAE and a denoiser.
 
-All are small nets on vectors of 64 pixels, so that only the norm differs between two arms.
+Both are small nets on vectors of 64 pixels, so that the factors can be crossed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from typing import Any, Literal, get_args
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error, train
+from lnlib.experiments.ensembles import Data, Outcome, digits, minus_squared_error
+from lnlib.experiments.splits import train_splits
 from lnlib.experiments.sweeps import Sweep
 from lnlib.modules import MakeNorm
 from lnlib.randomness import moved
@@ -23,7 +25,7 @@ NORMS: dict[str, MakeNorm] = {
     "GN": lambda width: nn.GroupNorm(8, width),
     "BN": nn.BatchNorm1d,
 }
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+RATES = (0.002, 0.004, 0.008, 0.016)
 
 
 def hidden(inputs: int, width: int, norm: MakeNorm, depth: int = 2) -> nn.Sequential:
@@ -58,155 +60,96 @@ class VAE(nn.Module):
 
 
 def elbo(outputs: Tensor, image: Tensor, variance: float = 0.1) -> Tensor:
-    """Return the evidence lower bound of each image in nats, up to a constant.
+    """Return the evidence lower bound of each image in nats.
 
-    The pixels are normal with a fixed variance around the reconstruction.
+    It bounds the logarithm of a density: the pixels are normal with a fixed variance around the
+    reconstruction.
     """
     found, mean, log_variance = outputs.split([PIXELS, LATENT, LATENT], -1)
-    fit = (found - image).square().sum(-1) / (2 * variance)
-    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
-    return -fit - divergence
+    fit = (found - image).square().sum(-1) / variance + PIXELS * math.log(2 * math.pi * variance)
+    divergence = mean.square() + log_variance.exp() - 1 - log_variance
+    return -(fit + divergence.sum(-1)) / 2
 
 
-class Critic(nn.Module):
-    """Score images of shape (N, 64) with one number each."""
-
-    def __init__(self, norm: MakeNorm, width: int = 64) -> None:
-        super().__init__()
-        self.net = nn.Sequential(hidden(PIXELS, width, norm), nn.Linear(width, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return scores of shape (N,)."""
-        return self.net(x).squeeze(-1)
-
-
-def penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the mean of (‖∇D(x)‖ − 1)² at random points between real and fake.
-
-    The gradient is that of the sum of all scores, as usual: it is each image's own only if no
-    score depends on another image.
-
-    Source: Gulrajani et al. (2017), https://arxiv.org/abs/1704.00028.
-    """
-    share = torch.rand(len(real), 1, generator=generator, dtype=real.dtype)
-    mixed = real.lerp(fake, share).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
-    return (gradient.norm(dim=1) - 1).square().mean()
-
-
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Return twice the mean distance between two sets less those within each; 0 if the same.
-
-    Example:
-        >>> energy_distance(torch.zeros(3, 2), torch.zeros(5, 2))
-        0.0
-
-    Source: Székely, Rizzo (2013), https://doi.org/10.1016/j.jspi.2013.03.018.
-    """
-    between, within_x, within_y = (torch.cdist(*p).mean() for p in ((x, y), (x, x), (y, y)))
-    return (2 * between - within_x - within_y).item()
-
-
-def run_gan(*, norm: str, learning_rate: float, seed: int, steps: int = 400) -> dict[str, float]:
-    """Train a WGAN with this norm in its critic; return energy distances, less is better."""
-    torch.manual_seed(moved(seed))
-    generator = torch.Generator().manual_seed(moved(seed))
-    data = digits()
-    images = data.training[0]
-    maker = nn.Sequential(hidden(16, 64, NORMS["none"]), nn.Linear(64, PIXELS))
-    critic = Critic(NORMS[norm])
-    make, judge = (
-        torch.optim.Adam(net.parameters(), lr=learning_rate, betas=(0.0, 0.9), fused=True)
-        for net in (maker, critic)
-    )
-
-    def fakes(count: int) -> Tensor:
-        return maker(torch.randn(count, 16, generator=generator))
-
-    for _ in range(steps):
-        for _ in range(3):
-            real = images[torch.randint(len(images), (64,), generator=generator)]
-            fake = fakes(64).detach()
-            loss = critic(fake).mean() - critic(real).mean()
-            judge.zero_grad()
-            (loss + 10 * penalty(critic, real, fake, generator)).backward()
-            judge.step()
-        make.zero_grad()
-        (-critic(fakes(64)).mean()).backward()
-        make.step()
-    with torch.no_grad():
-        drawn = fakes(1000)
-        return {
-            name: round(energy_distance(drawn, part[0]), 4)
-            for name, part in (("validation", data.validation), ("test", data.test))
-        }
-
-
-Conditioning = Literal["time", "LN", "zero", "input"]
+Label = Literal["none", "input", "blocks"]
+Kind = Literal["shift", "factor"]
+Start = Literal["plain", "zero"]
 
 
 class Denoiser(nn.Module):
-    """Guess the noise in an image; whatever is known about it acts through the layer norms.
+    """Guess the noise in an image; its share and the label steer with factors and summands.
 
     Takes an image of 64 pixels, the share of noise s in [0, 1], and the label as ten numbers of
-    which one is 1. Every block computes x + gate · f(γ LN(x) + β).
+    which one is 1. Every block computes x + α f((1 + γ) N(x) + β), where γ and β are functions
+    of s, and α = 1.
 
     Args:
-        conditioning: what γ and β are computed from. "time": from s alone; "LN": from s and the
-            label; "zero": the same, with a gate from them, too, and all starting at zero
-            (adaLN-Zero); "input": from s alone, and the label is handed in beside the image.
+        label: where its own γ and β enter, which are functions of label and s: nowhere, once in
+            front of all blocks, or in every block, where they are added to those of s.
+        kind: whether the label has both ("factor") or β alone ("shift").
+        norm: N is layer norm without γ and β of its own, or the identity.
+        start: with "zero", α is a function of s, too, as of the label if that has a factor, and
+            α, β, γ begin at zero. In every block, with factor and norm, this is adaLN-Zero.
         width: entries of a block.
         depth: blocks.
 
     Source: Peebles, Xie (2023), https://arxiv.org/abs/2212.09748.
     """
 
-    def __init__(self, conditioning: Conditioning, width: int = 64, depth: int = 3) -> None:
+    def __init__(
+        self, label: Label = "blocks", kind: Kind = "factor", norm: bool = True,
+        start: Start = "zero", *, width: int = 64, depth: int = 3,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.conditioning, self.width = conditioning, width
-        extra = LABELS if conditioning == "input" else 0
-        self.start, self.end = nn.Linear(PIXELS + extra, width), nn.Linear(width, PIXELS)
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth)
-        )
+        self.label, self.kind, self.gated = label, kind, start == "zero"
+        self.norm = nn.LayerNorm(width, elementwise_affine=False) if norm else nn.Identity()
+        self.start, self.end = nn.Linear(PIXELS, width), nn.Linear(width, PIXELS)
         self.branches = nn.ModuleList(
             nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
             for _ in range(depth)
         )
-        self.condition = nn.Sequential(
-            nn.Linear(1 + LABELS, width), nn.GELU(), nn.Linear(width, depth * 3 * width)
-        )
-        if conditioning == "zero":
-            last: Any = self.condition[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        places = 1 if label == "input" else depth
+        self.by_share = _steering(1, (depth, 3, width), start)
+        self.by_label = _steering(1 + LABELS, (places, 3, width), start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the noise, of shape (N, 64), for shape (N, 64 + 1 + 10)."""
-        image, known, label = x.split([PIXELS, 1, LABELS], -1)
-        if self.conditioning == "input":
-            image = torch.cat([image, label], -1)
-        told = self.conditioning in ("LN", "zero")
-        condition = self.condition(torch.cat([known, label if told else 0 * label], -1))
-        parts = condition.unflatten(-1, (len(self.norms), 3, self.width)).unbind(-3)
-        stream = self.start(image)
-        for norm, branch, part in zip(self.norms, self.branches, parts, strict=True):
+        image, both = x.split([PIXELS, 1 + LABELS], -1)
+        stream, parts = self.start(image), self.by_share(both[..., :1])
+        told = self.by_label(both)
+        if self.kind == "shift":
+            told = torch.stack([z := torch.zeros_like(told[..., 0, :]), told[..., 1, :], z], -2)
+        if self.label == "blocks":
+            parts = parts + told
+        if self.label == "input":
+            stream = (1 + told[..., 0, 0, :]) * stream + told[..., 0, 1, :]
+        for branch, part in zip(self.branches, parts.unbind(-3), strict=True):
             scale, shift, gate = part.unbind(-2)
-            update = branch((1 + scale) * norm(stream) + shift)
-            stream = stream + (gate * update if self.conditioning == "zero" else update)
+            update = branch((1 + scale) * self.norm(stream) + shift)
+            stream = stream + (gate * update if self.gated else update)
         return self.end(stream)
 
 
-def noisy(data: Data, draws: int = 20) -> Data:
+def _steering(inputs: int, shape: tuple[int, ...], start: Start) -> nn.Sequential:
+    width = shape[-1]
+    last = nn.Linear(width, math.prod(shape))
+    if start == "zero":
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), last, nn.Unflatten(-1, shape))
+
+
+def noisy(data: Data, seed: int = 0, draws: int = 10) -> Data:
     """Return images with noise, its share and the label, and the noise to be guessed.
 
     An image x becomes √(1 − s) x + √s z with s uniform in [0.02, 1] and z standard normal.
 
     Args:
         data: images with labels.
+        seed: of the noise.
         draws: of noise, for each image.
     """
-    generator = torch.Generator().manual_seed(moved())
+    generator = torch.Generator().manual_seed(moved(seed))
 
     def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = images.repeat(draws, 1), labels.repeat(draws)
@@ -242,9 +185,9 @@ def generate(
     return image
 
 
-def coded(data: Data, draws: int = 5) -> Data:
+def coded(data: Data, seed: int = 0, draws: int = 5) -> Data:
     """Return images followed by noise for the code of a `VAE`, and the images alone."""
-    generator = torch.Generator().manual_seed(moved())
+    generator = torch.Generator().manual_seed(moved(seed))
 
     def part(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.repeat(draws, 1)
@@ -254,52 +197,62 @@ def coded(data: Data, draws: int = 5) -> Data:
     return data.map(part)
 
 
-def train_vae(norm: str, learning_rates: Sequence[float] = RATES) -> Outcome:
+def train_vae(norm: str, learning_rates: Sequence[float] = RATES, seeds: int = 8) -> Outcome:
     """Train VAEs with this norm; the score is the evidence lower bound."""
-    return train(
-        lambda: VAE(NORMS[norm]), coded(digits()), batch_size=64, steps=400,
-        learning_rates=learning_rates, loss=lambda outputs, image: -elbo(outputs, image).mean(),
-        measure=elbo, optimizer=torch.optim.Adam, description=norm,
+    return train_splits(
+        lambda: VAE(NORMS[norm]), [coded(digits(seed=seed), seed) for seed in range(seeds)],
+        batch_size=64, steps=400, learning_rates=learning_rates, measure=elbo,
+        loss=lambda outputs, image: -elbo(outputs, image).mean(),
+        optimizer=torch.optim.Adam, description=f"VAE, {norm}",
     )  # fmt: skip
 
 
-def train_denoiser(conditioning: Conditioning, learning_rates: Sequence[float] = RATES) -> Outcome:
-    """Train denoisers; the score is minus the mean squared error of the guessed noise."""
-    return train(
-        lambda: Denoiser(conditioning), noisy(digits()), batch_size=64, steps=600,
-        learning_rates=learning_rates, loss=F.mse_loss, measure=minus_squared_error,
-        optimizer=torch.optim.Adam, description=conditioning,
+def train_denoiser(
+    learning_rates: Sequence[float] = RATES, seeds: int = 8, steps: int = 400, **arm: Any
+) -> Outcome:
+    """Train denoisers; the score is minus the mean squared error of the guessed noise.
+
+    Args:
+        learning_rates: the grid.
+        seeds: how many.
+        steps: batches.
+        arm: see `Denoiser`.
+    """
+    return train_splits(
+        lambda: Denoiser(**arm), [noisy(digits(seed=seed), seed) for seed in range(seeds)],
+        batch_size=64, steps=steps, learning_rates=learning_rates, measure=minus_squared_error,
+        loss=F.mse_loss, optimizer=torch.optim.Adam, description="denoiser",
     )  # fmt: skip
 
 
 def with_wrong_labels(denoiser: Outcome) -> list[float]:
-    """Return the scores on test data where every label is the next one."""
-    x, noise = noisy(digits()).test
+    """Return the scores on test data where every label is the next one, seed by seed."""
+    parts = [noisy(digits(seed=seed), seed).test for seed in range(denoiser.ensemble.seeds)]
+    x, noise = (torch.stack(values) for values in zip(*parts, strict=True))
     mixed, label = x.split([PIXELS + 1, LABELS], -1)
     wrong = torch.cat([mixed, label.roll(1, -1)], -1)
-    scores = denoiser.ensemble.score(wrong, noise, measure=minus_squared_error)
-    return scores[denoiser.chosen].tolist()
+    ensemble: Any = denoiser.ensemble
+    return ensemble.own_scores((wrong, noise), minus_squared_error)[denoiser.chosen].tolist()
 
 
-def run(*, model: str, arm: Any) -> dict[str, Any]:
+def run(*, model: str, **arm: Any) -> dict[str, Any]:
     """Train one arm at every learning rate; return the scores at the chosen one."""
-    found = train_vae(arm) if model == "vae" else train_denoiser(arm)
-    if model == "vae":
-        return found.figures()
-    return {**found.figures(), "wrong": [round(v, 4) for v in with_wrong_labels(found)]}
+    if model == "VAE":
+        return train_vae(**arm).figures()
+    found = train_denoiser(**arm)
+    return {**found.figures(), "wrong": [round(score, 4) for score in with_wrong_labels(found)]}
 
 
 def points() -> list[dict[str, Any]]:
     """Return the arguments of all runs of `run` that the book shows."""
-    arms = [("vae", norm) for norm in NORMS]
-    arms += [("denoiser", conditioning) for conditioning in get_args(Conditioning)]
-    return [{"model": model, "arm": arm} for model, arm in arms]
+    every: list[tuple[Any, ...]] = [("none", "shift", norm, "plain") for norm in (False, True)]
+    every += product(("input", "blocks"), get_args(Kind), (False, True), ("plain",))
+    every += product(("blocks",), ("factor",), (False, True), ("zero",))
+    denoisers = [dict(zip(("label", "kind", "norm", "start"), arm, strict=True)) for arm in every]
+    return [
+        *({"model": "denoiser", **arm} for arm in denoisers),
+        *({"model": "VAE", "norm": norm} for norm in NORMS),
+    ]
 
 
-def gan_points(seeds: int = 5) -> list[dict[str, Any]]:
-    """Return the arguments of all runs of `run_gan` that the book shows."""
-    arms = product(NORMS, (0.0001, *RATES), range(seeds))
-    return [dict(zip(("norm", "learning_rate", "seed"), arm, strict=True)) for arm in arms]
-
-
-SWEEPS: dict[str, Sweep] = {"gan": (run_gan, gan_points), "generative": (run, points)}
+SWEEPS: dict[str, Sweep] = {"generative": (run, points)}

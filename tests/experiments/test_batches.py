@@ -1,4 +1,4 @@
-"""Heaps apart from batches: what shares a statistic, what the arms share, what is scored."""
+"""Groups apart from batches: what shares a statistic, what the arms share, what is scored."""
 
 from itertools import product
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lnlib.experiments import batches, digits, recorded
-from lnlib.experiments.batches import NORMS, HeapNorm, build
+from lnlib.experiments.batches import NORMS, GhostNorm, build
 from lnlib.randomness import VARIABLE
 
 ARMS = [
@@ -21,30 +21,30 @@ def standardized(values):
     return (values - values.mean()) / (values.var(correction=0) + 1e-5).sqrt()
 
 
-def entries(source, heap, shape):
-    """Yield the places of every heap of one channel, as (example, position)."""
+def entries(source, group, shape):
+    """Yield the places of every group of one channel, as (example, position)."""
     n, positions = shape
     if source == "image":
-        tiles = {2: [(0, 1), (2, 3)], 4: [(0, 1, 2, 3)]}[heap]  # of 2 × 2 positions
+        tiles = {2: [(0, 1), (2, 3)], 4: [(0, 1, 2, 3)]}[group]  # of 2 × 2 positions
         yield from ([(i, q) for q in tile] for i in range(n) for tile in tiles)
         return
     turn = source == "apart"
-    for first, q in product(range(0, n, heap), range(positions)):
-        yield [(first + j, (q + turn * j) % positions) for j in range(heap)]
+    for first, q in product(range(0, n, group), range(positions)):
+        yield [(first + j, (q + turn * j) % positions) for j in range(group)]
 
 
 @pytest.mark.parametrize(
-    ("source", "heap"),
+    ("source", "group"),
     [("image", 2), ("image", 4), *product(("position", "apart"), (2, 4, 8))],
 )
-def test_a_heap_holds_what_its_source_says(source, heap):
+def test_a_group_holds_what_its_source_says(source, group):
     x = torch.randn(8, 3, 2, 2, dtype=torch.float64)
-    norm = build("images", "BN", 8, heap, source)[2]
-    assert isinstance(norm, HeapNorm)
-    norm = HeapNorm(3, norm.examples, norm.tile, norm.apart).double()
+    norm = build("images", "BN", 8, group, source)[2]
+    assert isinstance(norm, GhostNorm)
+    norm = GhostNorm(3, norm.examples, norm.tile, norm.apart).double()
     flat, expected, means, variances = x.flatten(2), torch.full((8, 3, 4), torch.nan), [], []
     expected = expected.double()
-    for places in entries(source, heap, (8, 4)):
+    for places in entries(source, group, (8, 4)):
         rows, columns = map(torch.tensor, zip(*places, strict=True))
         for c in range(3):
             found = flat[rows, c, columns]
@@ -61,8 +61,8 @@ def test_a_heap_holds_what_its_source_says(source, heap):
 
 
 @pytest.mark.parametrize(("shape", "plain"), [((6, 3), "1"), ((6, 3, 4, 4), "2")])
-def test_the_whole_batch_in_one_heap_is_batch_norm(shape, plain):
-    ours, theirs = HeapNorm(3).double(), getattr(nn, f"BatchNorm{plain}d")(3).double()
+def test_the_whole_batch_in_one_group_is_batch_norm(shape, plain):
+    ours, theirs = GhostNorm(3).double(), getattr(nn, f"BatchNorm{plain}d")(3).double()
     for norm in (ours, theirs):
         nn.init.constant_(norm.weight, 2.0)
         nn.init.constant_(norm.bias, -1.0)
@@ -89,12 +89,12 @@ def test_arms_differ_in_the_norm_alone(arm):
     first, second = ([m for m in n.modules() if isinstance(m, kinds)] for n in (plain, normed))
     assert len(first) == len(second) == {"vectors": 4, "images": 3}[net]
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
-    norms = [m for m in normed.modules() if isinstance(m, HeapNorm)]
+    norms = [m for m in normed.modules() if isinstance(m, GhostNorm)]
     assert len(norms) == (arm[1] == "BN") * {"vectors": 3, "images": 2}[net]
 
 
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm[1] == "BN"])
-def test_only_examples_of_one_heap_feel_each_other(arm):
+def test_only_examples_of_one_group_feel_each_other(arm):
     net = build(*arm).double()
     examples = net[1 if arm[0] == "vectors" else 2].examples
     x = torch.randn(64, 64, dtype=torch.float64)
@@ -120,13 +120,13 @@ def test_other_statistics_are_those_of_the_test_batch():
         parameter.fill_(7)  # a bug in the running statistics would pass by
     ways = batches.with_other_statistics(found, data)
     plain = batches.dense(nn.BatchNorm1d)
-    accuracies = {"heaps": [], "all": []}
+    accuracies = {"groups": [], "all": []}
     for k in range(len(ensemble.learning_rates)):
         plain.load_state_dict({n: p[k] for n, p in ensemble.parameters.items()}, strict=False)
-        for way, parts in (("heaps", 4), ("all", 10**9)):
+        for way, parts in (("groups", 4), ("all", 10**9)):
             row = []
             for x, y in (data.validation, data.test):
-                n = len(y) // 64 * 64 if way == "heaps" else len(y)
+                n = len(y) // 64 * 64 if way == "groups" else len(y)
                 outputs = torch.cat([plain(part) for part in x[:n].split(parts)])
                 row.append((outputs.argmax(1) == y[:n]).float().mean().item())
             accuracies[way].append(row)

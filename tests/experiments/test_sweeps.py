@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lnlib.experiments import Recording, choose, recorded, sweep, sweeps
-from lnlib.experiments.__main__ import SWEEPS, main
+from lnlib.experiments.__main__ import SWEEPS, main, run_sweep
 from lnlib.experiments.workers import workers
 from lnlib.randomness import VARIABLE
 
@@ -88,8 +88,8 @@ def test_the_choice_is_each_arms_own_and_spurns_divergence():
 @pytest.mark.parametrize("name", SWEEPS)
 def test_recordings_hold_every_point_of_their_sweep(name):
     recording, points = recorded(name), SWEEPS[name][1]()
-    found = [{key: row[key] for key in points[0]} for row in recording.rows]
-    assert found == points
+    rows = zip(recording.rows, points, strict=True)
+    assert [{key: row[key] for key in point} for row, point in rows] == points
     assert {"date", "python", "torch", "machine", "seed"} == recording.provenance.keys()
     assert recording.provenance["seed"] == 0
 
@@ -103,6 +103,15 @@ def test_a_sweep_is_recorded_where_one_asks(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
     recording = Recording(**json.loads((tmp_path / "found.json").read_text()))
     assert recording.where(x=3) == [{"x": 3, "name": name, "square": 9} for name in "ab"]
+
+
+def test_a_sweep_is_not_finished_with_another_torch(tmp_path, monkeypatch):
+    monkeypatch.setitem(SWEEPS, "squares", (square, lambda: POINTS))
+    begun = tmp_path / "found.0.torch-1.0.0.jsonl"
+    begun.write_text('{"x": 1, "name": "a", "square": 1}\n')
+    with workers(1) as executor, pytest.raises(ValueError, match=r"are of torch 1\.0\.0, this is"):
+        run_sweep("squares", tmp_path / "found.json", executor)
+    assert [path.name for path in tmp_path.iterdir()] == [begun.name]
 
 
 def test_an_unknown_recording_says_how_to_make_it():

@@ -1,13 +1,14 @@
 """The deep nets of the theory pages: their layers and measures, by definition."""
 
 from copy import deepcopy
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lnlib.experiments import Ensemble, digits, theory
+from lnlib.experiments import Ensemble, digits, recorded, theory
 from lnlib.randomness import moved
 
 LAYERS = {
@@ -55,21 +56,28 @@ def one_ensemble(norm):
 @pytest.mark.parametrize("norm", ["none", "LN", "BN"])
 def test_covariate_shift_is_its_definition(norm):
     ensemble, net, x, y = one_ensemble(norm)
-    found = theory.covariate_shift(ensemble, x, y, layer=2)
-    before = gradient_of(net, x, y)["hidden.2.linear.weight"]
-    for rate, shift in zip((0.1, 1.0), found[:, 0], strict=True):
+    shift = theory.covariate_shift(ensemble, x, y, (1, 2))
+    for layer, rate in product((1, 2), (0.1, 1.0)):
+        weight = f"hidden.{layer}.linear.weight"
+        before = gradient_of(net, x, y)
         moved = deepcopy(net)
-        for name, g in gradient_of(net, x, y).items():
-            if name.startswith(("hidden.0.", "hidden.1.")):
+        for name, g in before.items():
+            if name.startswith(tuple(f"hidden.{i}." for i in range(layer))):
                 moved.get_parameter(name).data -= rate * g
-        after = gradient_of(moved, x, y)["hidden.2.linear.weight"]
-        expected = (after - before).norm() / before.norm()
-        torch.testing.assert_close(shift, expected, rtol=1e-3, atol=1e-5)
+        old, new = before[weight].flatten(), gradient_of(moved, x, y)[weight].flatten()
+        at = layer - 1, (0.1, 1.0).index(rate), 0
+        expected = {
+            "distance": (new - old).norm(),
+            "cosine": new @ old / (new.norm() * old.norm()),
+            "relative": (new - old).norm() / old.norm(),
+        }
+        for name, value in expected.items():
+            torch.testing.assert_close(getattr(shift, name)[at], value, rtol=1e-3, atol=1e-5)
 
 
 def test_nothing_shifts_below_the_first_layer():
     ensemble, _, x, y = one_ensemble("LN")
-    assert not theory.covariate_shift(ensemble, x, y, layer=0).any()
+    assert not theory.covariate_shift(ensemble, x, y, (0,)).distance.any()
 
 
 @pytest.mark.parametrize("norm", ["none", "LN", "BN"])
@@ -91,7 +99,27 @@ def test_along_gradient_is_its_definition(norm):
 
 
 def test_theory_run_says_which_losses_are_finite():
-    found = theory.run(depth=20, norm="none", gain=10.0, examples=200, seeds=2, steps=3)
-    assert len(found["every"]) == len(found["losses"]) == len(theory.RATES)
-    assert None in found["losses"][-1]
-    assert None not in found["every"][-1]
+    found = theory.run(depth=20, norm="none", gain=10.0, octaves=(4, 5), seeds=2, steps=3)
+    assert found["rates"] == [0.16, 0.32]
+    assert found["loss"] == [[None, None], [None, None]]
+    assert None not in found["test"][-1]
+
+
+def test_theory_run_measures_and_looks_back():
+    found = theory.run(depth=6, norm="LN", octaves=(4, 5), seeds=2, measured=True, steps=120)
+    for name in ("distance 2", "cosine 4", "relative 6", "band", "slope", "early test", "test"):
+        assert [len(row) for row in found[name]] == [2, 2], name
+    assert found["test"] != found["early test"]
+
+
+def test_own_rate_is_not_at_the_edge_of_what_was_tried():
+    for row in recorded("theory").rows:
+        assert 0 < theory.own_rate(row) < len(row["rates"]) - 1, row["norm"]
+
+
+def test_centering_is_what_layer_norm_adds_to_rms_norm():
+    torch.manual_seed(moved())
+    x = torch.randn(5, 64).double()
+    centered = theory.NORMS["centering"](64)(x)
+    found = F.rms_norm(centered, (64,), eps=1e-5)
+    torch.testing.assert_close(found, F.layer_norm(x, (64,)), rtol=0, atol=1e-12)

@@ -1,0 +1,96 @@
+"""Few digits and starts of all scales: who shares images, what is penalized, what is recorded."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lnlib.experiments import choose, digits, recorded
+from lnlib.experiments.regularization import (
+    few_digits,
+    generalization,
+    penalized,
+    rates,
+    run,
+    starts,
+    unfolded,
+)
+from lnlib.experiments.theory import MLP, NORMS
+from lnlib.randomness import moved
+
+
+def rows_of(tensor):
+    return {tuple(row) for row in tensor.tolist()}
+
+
+def test_small_parts_share_no_image_and_all_parts_the_others():
+    parts = [few_digits(50, part) for part in range(16)]
+    images = [rows_of(part.training[0]) for part in parts]
+    assert len(set.union(*images)) == sum(map(len, images)) == 16 * 50
+    for one, other in pairwise(parts):
+        assert all(map(torch.equal, one.validation, other.validation))
+        assert all(map(torch.equal, one.test, other.test))
+
+
+def test_large_parts_go_round():
+    x, _ = digits(1000).training
+    torch.testing.assert_close(few_digits(800, 15).training[0], x.roll(-930, 0)[:800])
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_penalty_shrinks_matrices_and_nothing_else(optimizer):
+    def step(penalty):
+        parameters = [torch.full(shape, 2.0) for shape in ((1, 3, 3), (1, 3))]
+        descent = penalized(optimizer, [penalty])([{"params": parameters, "lr": 0.5}])
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        descent.step()
+        return parameters
+
+    (matrix, vector), (before, _) = step(0.1), step(0.0)
+    assert (matrix < before).all()
+    assert (before == 2).all()
+    assert (vector == 2).all()
+
+
+def test_a_recorded_net_is_the_one_trained_alone():
+    arm = {"norm": "LN", "depth": 2, "examples": 50, "part": 3, "gain": 0.5, "optimizer": "SGD",
+           "low": 0, "high": 1, "penalties": [0.0, 0.1], "seeds": [3, 4], "steps": 20}  # fmt: skip
+    (net,) = [
+        net
+        for net in unfolded([arm | run(**arm)])
+        if (net["learning_rate"], net["penalty"], net["seed"]) == (0.2, 0.1, 4)
+    ]
+    data = few_digits(50, 3)
+    torch.manual_seed(moved(4))
+    alone = MLP(2, NORMS["LN"], gain=0.5)
+    matrices = [p for p in alone.parameters() if p.ndim == 2]
+    vectors = [p for p in alone.parameters() if p.ndim == 1]
+    descent = torch.optim.SGD([{"params": matrices, "weight_decay": 0.1}, {"params": vectors}], 0.2)
+    generator = torch.Generator().manual_seed(moved(1004))
+    x, y = data.training
+    for batch in torch.randint(50, (20, 32), generator=generator):
+        descent.zero_grad()
+        F.cross_entropy(alone(x[batch]), y[batch]).backward()
+        descent.step()
+    for name, value in (("validation", 1 - net["validation"]), ("test", net["test"])):
+        x, y = getattr(data, name)
+        right = (alone(x).argmax(1) == y).float().mean().item()
+        assert value == pytest.approx(right, abs=1.5 / len(y))
+
+
+@pytest.mark.parametrize(
+    ("name", "points"), [("generalization", generalization), ("starts", starts)]
+)
+def test_recording_holds_all_points_and_no_winner_is_at_an_edge(name, points):
+    rows = recorded(name).rows
+    assert [{column: row[column] for column in points()[0]} for row in rows] == points()
+    columns = ["norm", "examples", "optimizer", "gain", "penalty"]
+    for (norm, _, optimizer, gain, penalty), nets in choose(unfolded(rows), columns).items():
+        hopeless = norm == "none" and optimizer == "SGD" and gain != 1
+        if hopeless:
+            assert sum(net["test"] for net in nets) / len(nets) < 0.15
+        elif penalty < 0.1:  # the largest is never chosen
+            grid = rates(optimizer, nets[0]["low"], nets[0]["high"])
+            assert grid[0] < nets[0]["learning_rate"] < grid[-1]
