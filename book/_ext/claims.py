@@ -1,6 +1,8 @@
 """Sphinx extension: the ledger of all claims, and links between it, quotations and cells."""
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
@@ -16,6 +18,7 @@ from sphinx.domains.std import StandardDomain
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from book._ext.formulas import with_symbols
 from book.tools import replications
 from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, cells_showing, load
 from book.tools.languages import LANGUAGES
@@ -23,6 +26,8 @@ from book.tools.reading import run_time
 from book.tools.replications import Record, Replication
 
 CLAIMS = load()
+CLEAR = 3  # standard errors that an effect has to lie from a bound: `Paired.exceeds`
+TICKS = (-30, -10, -3, 0, 3, 10, 30, 100, 300)
 
 
 def bars(claims: Iterable[Claim]) -> list[tuple[str, int, float, float]]:
@@ -82,14 +87,69 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
         parts.append(words["repeated"].format(held=held, all=len(runs)))
     else:
         parts.append(words["once"])
-    for effect in (cell.effects.get(claim.effect.get("name", "")) for cell in fared):
-        if effect:
-            mean, error, pairs = effect
-            figures = f"{mean:.3f} ± {error:.3f}".replace(".", words["decimal"])
-            parts.append(f"{claim.effect[language]}: {figures} (n = {pairs})")
+    if effect := effect_of(claim, page, record):
+        parts.append(f"{claim.effect[language]}: {written_effect(effect, language)}")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])
+
+
+def effects(
+    claims: Iterable[Claim], language: str, pages: dict[str, Any], record: Record
+) -> dict[str, Any]:
+    """Return what `effects.html` draws: the effects of all experiments, in standard errors.
+
+    Args:
+        claims: all of them.
+        language: a key of `LANGUAGES`.
+        pages: the notebooks, by file stem.
+        record: how the cells of the book have fared.
+    """
+    found = [
+        (claim, effect)
+        for claim in claims
+        if claim.effect and (effect := effect_of(claim, pages[claim.page], record))
+    ]
+    ratios = [-CLEAR, CLEAR, *(mean / error for _, (mean, error, _) in found)]
+    low, high = (math.asinh(end / CLEAR) for end in (min(ratios) - 1, max(ratios) + 1))
+
+    def place(errors: float) -> float:
+        """Where on the axis, in percent: linear near zero, logarithmic beyond."""
+        return 2 + 96 * (math.asinh(errors / CLEAR) - low) / (high - low)
+
+    return {
+        "unclear": (place(-CLEAR), place(CLEAR)),
+        "zero": place(0),
+        "ticks": [
+            (str(tick).replace("-", "−"), at) for tick in TICKS if 0 <= (at := place(tick)) <= 100
+        ],
+        "rows": [
+            {
+                "claim": claim,
+                "name": with_symbols(claim.effect[language]),
+                "figures": written_effect(effect, language),
+                "at": [place(effect[0] / effect[1] + shift) for shift in (-1, 0, 1)],
+            }
+            for claim, effect in found
+        ],
+    }
+
+
+def effect_of(
+    claim: Claim, page: dict[str, Any], record: Record
+) -> tuple[float, float, int] | None:
+    """Return mean, standard error and number of pairs of the comparison that settles a claim."""
+    cells = record.get(claim.page, Replication([], [], {})).cells
+    names = (cell["id"] for cell in cells_showing(claim, page))
+    shown = (cells[name].effects for name in names if name in cells)
+    return next((e[claim.effect["name"]] for e in shown if claim.effect.get("name") in e), None)
+
+
+def written_effect(effect: tuple[float, float, int], language: str) -> str:
+    """Return an effect with its standard error and number of pairs."""
+    mean, error, pairs = effect
+    figures = f"{mean:.3f} ± {error:.3f}".replace(".", LANGUAGES[language]["claims"]["decimal"])
+    return f"{figures} (n = {pairs})".replace("-", "−")
 
 
 def repeats(claim: Claim, sweeps: list[str]) -> bool:
@@ -109,7 +169,7 @@ def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -
     words = LANGUAGES[language]["claims"]
     opening, closing = words["quotes"]
     sources = f" {{cite:p}}`{','.join(claim.references)}`" if claim.references else ""
-    ways = f"{{ref}}`{words['page']} <quote-{claim.id.lower()}>`"
+    ways = f"{{ref}}`{heading(page)} <quote-{claim.id.lower()}>`"
     if cells_showing(claim, page):
         ways += f" · {{ref}}`{words['cell']} <claim-{claim.id.lower()}>`"
     return [
@@ -120,6 +180,12 @@ def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -
         "",
         f"{evidence(claim, language, page, record)} · {ways}",
     ]
+
+
+def heading(page: dict[str, Any]) -> str:
+    """Return the title of a notebook."""
+    (title,) = re.findall(r"^# (.+)$", "".join(page["cells"][0]["source"]), re.MULTILINE)
+    return str(title)
 
 
 class Ledger(SphinxDirective):
@@ -136,7 +202,10 @@ class Ledger(SphinxDirective):
         by_section = {s: [claim for claim in CLAIMS if claim.section == s] for s in SECTIONS}
         sections = {s: claims for s, claims in by_section.items() if claims}
         builder = cast(StandaloneHTMLBuilder, self.env.app.builder)
-        head = builder.templates.render("ledger.html", overview(sections, self.words))
+        drawn = effects(CLAIMS, self.config.language, self.pages, self.record)
+        head = builder.templates.render(
+            "ledger.html", overview(sections, self.words) | {"effects": drawn, "words": self.words}
+        )
         return [nodes.raw("", head, format="html"), *map(self._section, sections.items())]
 
     def _section(self, item: tuple[str, list[Claim]]) -> nodes.section:
@@ -175,17 +244,22 @@ def anchor_cells(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def link_quotations(app: Sphinx, doctree: nodes.document) -> None:
-    """Give each claim that the page quotes an id, and link its number to the ledger."""
+    """Link the number of each claim in a quotation to the ledger, and show its verdict.
+
+    Where the page decides the claim, the quotation gets an id.
+    """
     page = app.env.docname
-    here = {claim.id for claim in CLAIMS if claim.page == Path(page).name}
+    claims = {claim.id: claim for claim in CLAIMS}
     for quotation in doctree.findall(nodes.block_quote):
         for number in quotation.findall(nodes.strong):
             name = number.astext()
-            if name not in here:
+            if name not in claims:
                 continue
-            label = f"quote-{name.lower()}"
-            number.parent["ids"].append(label)
-            standard(app).anonlabels[label] = (page, label)
+            quotation["classes"].append(claims[name].verdict)
+            if claims[name].page == Path(page).name:
+                label = f"quote-{name.lower()}"
+                number.parent["ids"].append(label)
+                standard(app).anonlabels[label] = (page, label)
             number.clear()
             number += addnodes.pending_xref(
                 "",

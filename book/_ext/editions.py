@@ -1,4 +1,4 @@
-"""Sphinx extension: the same page in other languages, downloads, the book's style and scripts."""
+"""Sphinx extension: the same page in other languages, the book's style and scripts."""
 
 import hashlib
 import json
@@ -11,18 +11,24 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.typing import ExtensionMetadata
 
-from book import BOOK
+from book import BOOK, ROOT
+from book.tools.drawings import RECORDINGS
 from book.tools.languages import LANGUAGES, PATH
 
 HERE = Path(__file__).resolve().parent
 STATIC = BOOK / "_static"
+DRAWINGS = BOOK / "drawings"
+FONTS = {  # of the text: letters with serifs for what one reads, without for what one looks at
+    "source-serif-4": ("400-normal", "400-italic", "600-normal"),
+    "source-sans-3": ("400-normal", "600-normal"),
+}
 REPEATED_IDS = {"exercise-content", "solution-content", "proof-content"}
 
 
 def configure(app: Sphinx, config: Config) -> None:
     """Set what does not depend on the book's content."""
     config.templates_path.append(str(HERE / "_templates"))
-    config.html_static_path.append(str(STATIC))
+    config.html_static_path += [str(STATIC), *map(str, fonts())]
     config.html_favicon = str(STATIC / "favicon.svg")
     config.html_context.setdefault("default_mode", "auto")
     config.html_math_renderer = "mathml"
@@ -31,12 +37,27 @@ def configure(app: Sphinx, config: Config) -> None:
     if not options.get("repository_url"):
         options.pop("launch_buttons", None)  # nowhere to launch from
     config.editions_digest = digest()
+    words = LANGUAGES[config.language]
+    for script, part in (("page.js", "section"), ("progress.js", "progress")):
+        attributes: dict[str, Any] = {"data-words": json.dumps(words[part], ensure_ascii=False)}
+        app.add_js_file(script, **attributes)
+
+
+def fonts() -> list[Path]:
+    """Return the files of the fonts."""
+    folder = ROOT / "node_modules" / "@fontsource"
+    return [
+        folder / family / "files" / f"{family}-latin-{cut}.woff2"
+        for family, cuts in FONTS.items()
+        for cut in cuts
+    ]
 
 
 def digest() -> str:
     """Return a digest of what all pages are made with: a change rebuilds them."""
-    files = [PATH, BOOK / "tools" / "claims.py"]
-    files += [p for folder in (HERE, STATIC) for p in sorted(folder.rglob("*")) if p.is_file()]
+    files = [PATH, BOOK / "tools" / "claims.py", BOOK / "tools" / "drawings.py"]
+    made = [*HERE.rglob("*"), *STATIC.rglob("*"), *DRAWINGS.rglob("*"), *RECORDINGS.glob("*.json")]
+    files += [path for path in sorted(made) if path.is_file()]
     files += sorted(BOOK.glob("locale/*/LC_MESSAGES/*.po"))
     texts = (p.read_bytes() for p in files if p.suffix != ".pyc")
     return hashlib.sha256(b"".join(texts)).hexdigest()
@@ -61,51 +82,12 @@ def link_editions(
         context["metatags"] = context.get("metatags", "") + "\n".join(links)
 
 
-def offer_downloads(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """Call printing by its name, and offer the whole book as a PDF where there is one.
-
-    sphinx-book-theme (1.3.0) names the format, ".pdf", on the button that prints.
-    """
-    words = LANGUAGES[app.config.language]["downloads"]
-    for group in (b for b in context["header_buttons"] if b["label"] == "download-buttons"):
-        *_, printing = group["buttons"]
-        group["tooltip"] = words["group"]
-        printing |= {
-            "text": words["print"],
-            "tooltip": words["print_hint"],
-            "icon": "fas fa-print",
-        }
-        if app.config.editions_pdf:
-            group["buttons"].append(
-                {
-                    "type": "link",
-                    "url": app.config.editions_pdf,
-                    "text": words["pdf"],
-                    "tooltip": words["pdf_hint"],
-                    "icon": "fas fa-file-pdf",
-                    "label": "book-pdf-button",
-                }
-            )
-
-
 def name_symbols(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
     """Head the Greek letters of the index by the small letter: the large ones look Latin."""
     if entries := context.get("genindexentries"):
         context["genindexentries"] = [(k if k.isascii() else k.lower(), e) for k, e in entries]
-
-
-def load_widgets(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """Load the script of the drawings that move where there is one, with what they say."""
-    if doctree and any("data-widget" in raw.astext() for raw in doctree.findall(nodes.raw)):
-        words = LANGUAGES[app.config.language]["drawings"]
-        attributes: dict[str, Any] = {"data-words": json.dumps(words, ensure_ascii=False)}
-        app.add_js_file("widgets.js", **attributes)
 
 
 def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
@@ -122,14 +104,10 @@ def distinguish_bodies(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the extension."""
     app.add_config_value("editions", [], "html", list)  # that are built side by side
-    app.add_config_value("editions_pdf", "", "html", str)
     app.add_config_value("editions_digest", "", "env", str)
     app.connect("config-inited", configure)
     app.connect("doctree-read", distinguish_bodies)
     app.connect("html-page-context", link_editions)
     app.connect("html-page-context", name_symbols)
-    app.connect("html-page-context", offer_downloads, priority=502)  # the theme's come at 501
-    app.connect("html-page-context", load_widgets)
     app.add_css_file("custom.css")
-    app.add_js_file("page.js")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

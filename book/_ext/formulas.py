@@ -6,6 +6,7 @@ formulas, and punctuation stays on a formula's line.
 
 import json
 import re
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -85,6 +86,15 @@ def _mark_symbols(scope: nodes.Element) -> None:
             marked = [nodes.Text(piece) for piece in pieces]
             marked[1::2] = [nodes.inline("", s, classes=["symbol"]) for s in pieces[1::2]]
             text.parent.replace(text, marked)
+
+
+def with_symbols(text: str) -> str:
+    """Return a text as HTML, its lone letters marked as they are on the pages.
+
+    >>> with_symbols("λ > 1")
+    '<span class="symbol">λ</span> &gt; 1'
+    """
+    return SYMBOL.sub(r'<span class="symbol">\1</span>', escape(text))
 
 
 def _is_prose(node: nodes.Node) -> bool:

@@ -1,5 +1,7 @@
-// What every page does: switch languages in place, say its color mode, print in black on white.
+// What every page does: switch languages in place, copy links to sections, say its color mode, print
+// in black on white.
 const root = document.documentElement;
+const { copied } = JSON.parse(document.currentScript.dataset.words);
 
 // The switch to another language leads to the section one is reading.
 for (const link of document.querySelectorAll("a.language-switch")) {
@@ -12,6 +14,26 @@ for (const link of document.querySelectorAll("a.language-switch")) {
   for (const event of ["pointerdown", "keydown"]) link.addEventListener(event, follow);
 }
 
+// The sign at a heading copies the address of its section, besides leading there.
+const said = document.createElement("span");
+said.className = "visually-hidden";
+said.role = "status";
+document.body.append(said);
+for (const link of document.querySelectorAll(".bd-article a.headerlink")) {
+  link.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(link.href);
+    } catch { // the browser does not let this page copy; the address bar has it
+      return;
+    }
+    said.textContent = link.dataset.copied = copied;
+    setTimeout(() => {
+      said.textContent = "";
+      delete link.dataset.copied;
+    }, 2000);
+  });
+}
+
 // The button of the color mode is named after the mode that is on.
 for (const button of document.querySelectorAll(".theme-switch-button")) {
   const name = button.getAttribute("aria-label");
@@ -22,6 +44,22 @@ for (const button of document.querySelectorAll(".theme-switch-button")) {
   new MutationObserver(say).observe(root, { attributeFilter: ["data-mode"] });
   say();
 }
+
+// The address of the claims says which of them are shown: behauptungen.html#only-wrong.
+const choices = [...document.querySelectorAll(".ledger-filter input")];
+const choose = () => {
+  for (const id of location.hash.slice(1).split("+")) {
+    for (const choice of choices) choice.checked ||= choice.id === id;
+  }
+};
+for (const choice of choices) {
+  choice.addEventListener("change", () => {
+    const ids = choices.filter(({ id, checked }) => id && checked).map(({ id }) => id);
+    history.replaceState(null, "", ids.length ? `#${ids.join("+")}` : location.pathname);
+  });
+}
+if (choices.length) addEventListener("hashchange", choose);
+choose();
 
 let theme;
 addEventListener("beforeprint", () => {

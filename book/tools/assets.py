@@ -1,5 +1,6 @@
 """What the pages of an edition load: one style sheet with what is used, fonts of few glyphs."""
 
+import json
 import re
 import shutil
 import unicodedata
@@ -18,6 +19,12 @@ HERE = Path(__file__).resolve().parent
 STYLES = "link[rel=stylesheet]"
 ITALICS = [*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C), ord("ℎ")]  # Latin and Greek
 ICON = re.compile(r'content:\s*"\\(f[0-9a-f]{3})"')
+TEXT = "source-serif-4-latin-400-normal.woff2"  # what it lacks, as →, comes of the formulas' font
+# Fonts that are there before the first line is drawn do not move it; from disk, none is asked for.
+EARLY = """if (location.protocol !== "file:") for (const name of {names})
+  document.head.append(Object.assign(document.createElement("link"), {{
+    rel: "preload", as: "font", type: "font/woff2", crossOrigin: "", href: "_static/fonts/" + name
+  }}));"""
 INVENTORY = "objects.inv"  # for other books, which link to this one
 
 
@@ -30,13 +37,18 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     """
     styles = [urlsplit(value(tag, "href")).path for tag in pages["index.html"].select(STYLES)]
     style = bundle_styles(folder / "_static", styles)
+    fonts = folder / "_static" / "fonts"
+    early = EARLY.format(names=json.dumps(sorted(p.name for p in fonts.glob("source-*.woff2"))))
     for page in pages.values():
         for tag in page.select(STYLES):
             tag.decompose()
         link = {"rel": "stylesheet", "href": f"_static/{style.name}"}
+        first(page, "meta[charset]").insert_after(page.new_tag("script", string=early))
         first(page, "head").append(page.new_tag("link", attrs=link))
-    fonts = folder / "_static" / "fonts"
-    keep_glyphs(fonts / "STIXTwoMath.woff2", formula_glyphs(pages.values()))
+    with TTFont(fonts / TEXT) as text:
+        others = {*map(ord, "".join(page.get_text() for page in pages.values()))}
+        others -= text.getBestCmap().keys()
+    keep_glyphs(fonts / "STIXTwoMath.woff2", formula_glyphs(pages.values()) | others)
     icons = ICON.findall(style.read_text(encoding="utf-8"))
     keep_glyphs(fonts / "fa-solid-900.woff2", {int(code, 16) for code in icons})
 

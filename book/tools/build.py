@@ -15,7 +15,14 @@ from pathlib import Path
 from jupyter_book.config import get_final_config
 
 from book import BOOK, ROOT
-from book.tools.configuration import SITE, UNUSED, configuration, published, table_of_contents
+from book.tools.configuration import (
+    SITE,
+    UNUSED,
+    configuration,
+    contents,
+    published,
+    table_of_contents,
+)
 from book.tools.languages import FIRST, LANGUAGES
 from book.tools.site import write_site
 
@@ -72,7 +79,8 @@ def build(editions: list[str], url: str | None = None, root: Path = ROOT) -> Non
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(build_dir / "html", site, ignore=UNUSED)
     settings = configuration(FIRST, url, root)
-    write_site(site, settings["title"], published(settings["repository"]["url"]))
+    address = published(settings["repository"]["url"])
+    write_site(site, settings["title"], contents(root), address)
 
 
 def serve(edition: str, port: int) -> None:

@@ -30,6 +30,7 @@ OPENING, CLOSING = zip(*(words["claims"]["quotes"] for words in LANGUAGES.values
 QUOTATION = re.compile(
     rf"\*\*({NUMBER})\*\* *[{''.join(OPENING)}](.+?)[{''.join(CLOSING)}] *· *\*(.+?)\*"
 )
+MENTION = re.compile(rf"\[({NUMBER})\]\(#ledger-[cm]\d+\) \*(.+?)\*")
 BLOCKQUOTE = re.compile(r"(?:^> ?.*\n?)+", re.MULTILINE)
 
 
@@ -108,6 +109,15 @@ def quotations(text: str) -> Iterator[tuple[str, str, str]]:
     """
     for block in BLOCKQUOTE.findall(text):
         yield from QUOTATION.findall(one_line(re.sub(r"^> ?", "", block, flags=re.MULTILINE)))
+
+
+def mentions(text: str) -> Iterator[tuple[str, str]]:
+    """Yield id and verdict word of the claims that a Markdown text names without quoting them.
+
+    >>> [*mentions("Claim: [C01](#ledger-c01) *correct*.")]
+    [('C01', 'correct')]
+    """
+    yield from MENTION.findall(one_line(text))
 
 
 def cells_showing(claim: Claim, notebook: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from book.tools.search import REPLACED
 BUILD = ROOT / "_build"
 SITE = BUILD / "site"
 PDF = "layer-normalization-{}.pdf"  # of an edition; beside the editions where the site is published
+SLIDES = "layer-normalization-slides-{}.pdf"  # likewise
+ARCHIVE = "layer-normalization.zip"  # of the site; likewise
 UNUSED = shutil.ignore_patterns(  # of what Sphinx writes
     ".*",
     "*.map",
@@ -73,6 +75,7 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
         extensions = [*extensions, "sphinxext.opengraph"]
         options |= {
             "editions_pdf": f"{address}{PDF.format(edition)}",
+            "editions_archive": f"{address}{ARCHIVE}",
             "html_baseurl": f"{address}{edition}/",
             "ogp_site_url": f"{address}{edition}/",
             "ogp_site_name": config["title"],
@@ -80,7 +83,11 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
         }
     changes = {
         "bibtex_bibfiles": [str(root / path) for path in config["bibtex_bibfiles"]],
-        "repository": {"url": repository, "path_to_book": f"book/{edition}"},
+        "repository": {  # where the buttons find notebooks: .github/workflows/deploy.yml
+            "url": repository,
+            "branch": "notebooks",
+            "path_to_book": f"notebooks/{edition}",
+        },
         "sphinx": {"extra_extensions": extensions, "config": options},
     }
     return merged(merged(config, LANGUAGES[edition]["settings"]), changes)

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator
 
 import nbformat
 
-from book.tools.claims import Claim, cells_showing, claim_cells, quotations
+from book.tools.claims import Claim, cells_showing, claim_cells, mentions, quotations
 from book.tools.languages import LANGUAGES
 from book.tools.notebooks import parse
 from book.tools.reading import citations, markdown, one_line
@@ -51,9 +51,10 @@ def disagreements(
 
 
 def named(notebook: nbformat.NotebookNode) -> set[str]:
-    """Return the ids of the claims that a page shows or quotes."""
-    quoted = {number for number, *_ in quotations(markdown(notebook))}
-    return quoted | {number for number, _ in claim_cells(notebook)}
+    """Return the ids of the claims that a page shows, quotes or names."""
+    text = markdown(notebook)
+    written = {number for number, *_ in (*quotations(text), *mentions(text))}
+    return written | {number for number, _ in claim_cells(notebook)}
 
 
 def asserts(source: str) -> bool:
@@ -84,18 +85,24 @@ def showing(claim: Claim, pages: Pages) -> Iterator[str]:
 
 
 def quoting(claim: Claim, edition: str, pages: Pages) -> Iterator[str]:
-    """Check that a claim's page quotes it, and that all pages do so word for word."""
+    """Check that a claim's page quotes it, and that all pages do so word for word.
+
+    Where a page only names it, as the glossary does, the verdict has to be ours.
+    """
     wording = one_line(claim.claim[edition])
     verdict = LANGUAGES[edition]["claims"]["verdicts"][claim.verdict]
     quoted_on = set()
     for name, page in pages.items():
-        for number, quoted, called in quotations(markdown(page)):
+        called = [word for number, word in mentions(markdown(page)) if number == claim.id]
+        for number, quoted, word in quotations(markdown(page)):
             if number != claim.id:
                 continue
             quoted_on.add(name)
+            called.append(word)
             if quoted != wording:
                 yield f"quoted as {quoted!r}, expected {wording!r}"
-            if called != verdict:
-                yield f"called {called!r}, expected {verdict!r}"
+        for word in called:
+            if word != verdict:
+                yield f"called {word!r}, expected {verdict!r}"
     if claim.page not in quoted_on:
         yield f"{claim.page} does not quote it"

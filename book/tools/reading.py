@@ -70,6 +70,21 @@ def alt_text(cell: dict[str, Any]) -> str:
     return str(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", ""))
 
 
+def caption(cell: dict[str, Any]) -> tuple[str, str]:
+    """Return the name and the caption given to a cell's figure."""
+    figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+    return figure.get("name", ""), figure.get("caption", "")
+
+
+def stars(level: int) -> str:
+    """Return how hard an exercise is, as one sees it.
+
+    >>> stars(2)
+    '★★☆'
+    """
+    return "★" * level + "☆" * (3 - level)
+
+
 def reading_minutes(page: nbformat.NotebookNode) -> int:
     """Return how long a page takes to read, to the nearest five minutes.
 

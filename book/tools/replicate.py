@@ -2,8 +2,9 @@
 
 `python -m book.tools.replicate` runs every page whose record is missing or stale. `--page PAGE`
 runs this page; `--sweep SWEEP` runs this sweep with other seeds, then the pages that read it, which
-find it in place of the one that comes with the library. Both can be repeated. What is finished is
-kept in `_build/replications`, so that an interrupted run goes on where it stopped.
+find it in place of the one that comes with the library. Both can be repeated. Sweeps take hours:
+they are kept in `book/replications`, and only one whose file is deleted is run again. Runs of pages
+are kept in `_build/replications`, so that an interrupted command goes on where it stopped.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from unittest.mock import patch
 import nbformat
 from tqdm import tqdm
 
-from book import ROOT
+from book import BOOK, ROOT
 from book.tools import replications
 from book.tools.execute import execute
 from book.tools.notebooks import text
@@ -29,6 +30,7 @@ from lnlib.experiments.workers import finished, workers
 from lnlib.randomness import VARIABLE
 
 FINISHED = ROOT / "_build" / "replications"
+SWEPT = BOOK / "replications"
 OWN = "0 native"
 CONDITIONS = (OWN, "0 avx2", "0 default", "10000 native", "20000 avx2", "30000 default")
 AT_THE_END = """
@@ -46,6 +48,8 @@ print(json.dumps({
 def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
     """Run a page to its end, whatever fails, and say what failed and what was compared.
 
+    The cells from which readers start their exercises are left out: they load all checks.
+
     Args:
         page: the text of a notebook.
         condition: the offset of the seeds and the instruction set of torch, as in "10000 avx2".
@@ -59,6 +63,7 @@ def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
     if instructions != "native":
         environment["ATEN_CPU_CAPABILITY"] = instructions
     notebook = nbformat.reads(page, as_version=4)
+    notebook.cells = [c for c in notebook.cells if "start" not in c.metadata.get("tags", ())]
     notebook.cells.append(nbformat.v4.new_code_cell(AT_THE_END))
     execute(notebook, environment, timeout=None, allow_errors=True)
     seen = json.loads(notebook.cells[-1].outputs[0].text)
@@ -119,7 +124,7 @@ def replicate_sweeps(names: list[str], seed: int, executor: Executor) -> None:
 
 def recordings(seed: int) -> Path:
     """Return the folder of the sweeps that were replicated with an offset of the seeds."""
-    return FINISHED / f"recordings {seed}"
+    return SWEPT / str(seed)
 
 
 def replicate_pages(

@@ -12,26 +12,38 @@ from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
 
 from book import BOOK
-from book.tools import assets, search
+from book.tools import assets, cards, crossref, map, numbers, prose, search, text, works
 from book.tools.languages import LANGUAGES
-from book.tools.pages import PAGE_STEPS, Place, restrict
+from book.tools.pages import PAGE_STEPS, Place, lighten, restrict
 
 FRONT = {"landing.html": "index.html", "404.html": "404.html"}  # templates, and what they become
 
 
-def write_site(site: Path, title: str, address: str = "") -> None:
+def write_site(site: Path, title: str, order: list[str], address: str = "") -> None:
     """Finish a site in place.
 
     Args:
         site: a copy of what Sphinx wrote, a folder for each edition.
         title: the book's name.
+        order: the file stems of its pages, in reading order.
         address: where the site is published, with a final slash; empty as long as it is not.
     """
     editions = {folder.name: read_pages(folder) for folder in sorted(site.iterdir())}
+    for page in (page for pages in editions.values() for page in pages.values()):
+        lighten(page)  # first, as all else goes through every element
+    texts = {}
     for edition, pages in editions.items():
         folder = site / edition
         assets.install(folder, pages)
+        works.install(pages, edition)
         search.install(folder, pages, edition)
+        crossref.install(pages, edition)
+        cards.install(folder, pages)
+        map.install(pages, order)
+        numbers.install(pages, order)
+        sources, home = folder / "_sources", f"{address}{edition}/" if address else "../"
+        texts[edition] = text.texts(sources, edition, order)
+        prose.write(sources, sources, edition, home, order)
         for name, page in pages.items():
             others = {code: editions[code][name] for code in editions if code != edition}
             place = Place(title, folder, others)
@@ -47,6 +59,7 @@ def write_site(site: Path, title: str, address: str = "") -> None:
         )
         save(BeautifulSoup(html, "html.parser"), site / name)
     assets.drop_unreached(site)
+    text.write(site, title, texts, address)
     if address:
         write_sitemap(site, address)
     (site / ".nojekyll").touch()

@@ -16,6 +16,7 @@ from book.tools.notebooks import parse
 from book.tools.reading import (
     WORD,
     alt_text,
+    caption,
     citations,
     heading_levels,
     image_count,
@@ -107,6 +108,8 @@ def output_differences(cell: nbformat.NotebookNode, twin: nbformat.NotebookNode)
         yield "the numbers of images differ"
     if bool(alt_text(cell)) != bool(alt_text(twin)):
         yield "alt text in one edition only"
+    if caption(cell)[0] != caption(twin)[0]:
+        yield "the names of the figure differ"
     if "nbval-ignore-output" not in cell.metadata.get("tags", []) and (
         numbers(text_outputs(cell)) != numbers(text_outputs(twin))
     ):

@@ -2,8 +2,10 @@
 import MiniSearch from "minisearch";
 
 const FIELDS = { title: 12, terms: 6, page: 2, text: 1, captions: 0.5, code: 0.1 };
-const KINDS = { section: 1, term: 0.7, exercise: 0.1, claim: 0.2, solution: 0.05, work: 0.05 };
+const KINDS = { section: 1, name: 0.008, term: 0.7, exercise: 0.1, claim: 0.2, solution: 0.05, sheet: 0.05, work: 0.05 };
 const NAMED = 3; // for a title or an index entry that is the question
+const WHOLE = 180; // for a name of the library that is the question, dots and all
+const EXACT = 25; // for the last part of one, to the letter
 const BEGINNING = 0.4; // what “norm” counts in “normal”
 const COMMON = 0.2; // what “which” and “my” count
 const COVERED = 0.6; // the part of a question that a result must hold, rare words weighing more
@@ -13,6 +15,7 @@ const SAME = {
   bf16: "bfloat16", fp16: "float16", fp32: "float32", fp64: "float64",
 };
 const WORD = /[\p{L}\p{M}\p{Nd}]+(?:[-_’'][\p{L}\p{M}\p{Nd}]+)*/gu;
+const CODE = /[._\p{Lu}]/u; // what a name has that is no word
 const JOINT = /[-_’']/;
 
 const wordsOf = (text) => text.match(WORD) ?? [];
@@ -121,8 +124,13 @@ export async function searchIn(language, units) {
         if (word.weight) for (const term of terms) result.held.set(term, word);
       }
     }
-    const named = ({ title, terms }) => [...title.split(", "), ...terms].some((name) => spell(name) === spell(query));
-    const rank = ({ id, strength, covered }) => strength * covered * (named(documents[id]) ? NAMED : 1);
+    const named = ({ kind, title, terms }) => {
+      const names = [...title.split(", "), ...terms];
+      if (kind !== "name") return names.some((name) => spell(name) === spell(query)) ? NAMED : 1;
+      const whole = CODE.test(query) && names.some((name) => `.${name}`.endsWith(`.${query}`));
+      return !whole ? 1 : query.includes(".") ? WHOLE : EXACT;
+    };
+    const rank = ({ id, strength, covered }) => strength * covered * named(documents[id]);
     return [...results.values()]
       .filter(({ covered }) => covered >= COVERED)
       .map((result) => ({ ...result, rank: rank(result) }))

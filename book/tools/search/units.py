@@ -1,9 +1,12 @@
 """What there is to find on a page, in units.
 
 A unit is what a result leads to: a section, an exercise, a term of the glossary, a claim, a work
-cited. Code that a page folds away, imports and outputs are left out.
+cited, a name of lnlib. Code that a page folds away, imports and outputs are left out, and of the
+reference all but the beginning of each entry.
 """
 
+import builtins
+import keyword
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString
 
+from book.tools.names import REFERENCE, variables
 from book.tools.reading import one_line
 from book.tools.search.formulas import plain
 from book.tools.soup import classes, value
@@ -21,14 +25,22 @@ KINDS = {  # of units that are no section, by their class
     "claim": "claim",
     "citation": "work",
 }
-APPENDIX = {"loesungen.html": "solution", "behauptungen.html": "claim", "literatur.html": "work"}
+APPENDIX = {
+    "loesungen.html": "solution", "behauptungen.html": "claim", "literatur.html": "work",
+    "formeln.html": "sheet", "lehre.html": "sheet",
+}  # fmt: skip
 HEADINGS = ["h1", "h2", "h3", "h4"]
 TITLES = {*HEADINGS, "strong", "admonition-title", "label"}  # the first of them in a unit
-LEFT_OUT = {"annotation", "fieldset", "headerlink", "none", "script", "summary", "svg"}
+LEFT_OUT = {
+    "annotation", "cited", "fieldset", "headerlink", "level", "none", "script", "solved", "summary",
+    "svg", "effects", "overview", "rooms", "source",  # what a page says twice, and code
+}  # fmt: skip
+BRIEF = 1  # block of an entry of the reference
 BLOCKS = {"dd", "li", "p", "tr"}
 CELLS = {"td", "th"}
 END = "\0"  # of a block
 IMPORT = re.compile(r"^\s*(?:from \S+ )?import .*$", re.MULTILINE)
+WORDS = {*keyword.kwlist, *dir(builtins)}
 NAME = re.compile(r"[A-Za-z_]\w{2,}")
 
 
@@ -40,6 +52,15 @@ def entries(index: BeautifulSoup) -> dict[str, str]:
         for link in links
     }
     return {href: one_line(" ".join(words)) for href, words in levels.items()}
+
+
+def code_names(code: str) -> set[str]:
+    r"""Return the names in code that one may look for: not those of its variables.
+
+    >>> sorted(code_names("import numpy\nrows = numpy.arange(12)\nprint(rows.mean())"))
+    ['arange', 'mean', 'numpy']
+    """
+    return set(NAME.findall(IMPORT.sub("", code))) - variables(code) - WORDS
 
 
 @dataclass
@@ -61,15 +82,18 @@ class Unit:
 
     def entry(self, index: dict[str, str]) -> list[Any]:
         """Return what `bundle.mjs` reads."""
+        reference = self.page.startswith(REFERENCE)
         return [
             APPENDIX.get(self.page, self.kind),
             self.page,
             self.place,
             ", ".join(self.titles),
-            [index[at] for place in self.places if (at := f"{self.page}#{place}") in index],
-            self.blocks(),
+            [index[at] for place in self.places if (at := f"{self.page}#{place}") in index]
+            if self.kind != "name"
+            else self.places[1:],  # its other names
+            self.blocks()[: BRIEF if reference else None],
             self.captions,
-            " ".join(sorted(set(NAME.findall(IMPORT.sub("", self.code))))),
+            " ".join(sorted(code_names(self.code) if not reference else ())),
         ]
 
 
@@ -127,9 +151,8 @@ class Reader:
         """Begin a unit if a tag does."""
         unit = None
         if tag.name == "section" and (heading := tag.find(HEADINGS, recursive=False)):
-            unit = Unit(
-                "section", self._page, place="" if heading.name == "h1" else value(tag, "id")
-            )
+            kind = "name" if "entry" in marks else "section"
+            unit = Unit(kind, self._page, place="" if heading.name == "h1" else value(tag, "id"))
         elif tag.name == "dd" and "glossary" in around:
             unit = Unit("term", self._page, place=value(self._terms[0], "id"))
             unit.titles = [one_line(self._part(term, unit).text) for term in self._terms]
