@@ -4,14 +4,15 @@ SHELL := bash
 PYTHON ?= python3
 SITE := .venv/site/bin
 TEST := .venv/test/bin
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc' -not -name '*.mo')
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -name '*.pyc' -not -name '*.mo') \
+  $(shell find lnlib -name '*.py')
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 export TQDM_DISABLE = 1
 
-.PHONY: help install book pdf test units nbval test-site lint notebooks replicate serve address pins clean
+.PHONY: help install book pdf slides site.zip test units nbval test-newest test-site lint notebooks replicate inventories serve address pins clean
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
+	@sed -nE 's/^([a-z.-]+):.*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
 
 install: .venv/site/.installed .venv/test/.installed node_modules/.installed ## install what the others need
 
@@ -24,6 +25,12 @@ _build/site/index.html: .venv/site/.installed node_modules/.installed $(SOURCES)
 pdf: _build/site/index.html ## print both editions to _build/pdf (chromium)
 	$(SITE)/python -m book.tools.pdf
 
+slides: _build/site/index.html ## write all figures as slides to _build/slides (chromium)
+	$(SITE)/python -m book.tools.slides
+
+site.zip: pdf ## pack the site and its PDFs, to read without a network, into _build/layer-normalization.zip
+	cd _build && $(CURDIR)/$(SITE)/python -m zipfile --create layer-normalization.zip site/ pdf/*.pdf
+
 test: lint units nbval ## check everything: style, types, units, every notebook, links
 
 units: .venv/test/.installed _build/site/index.html ## test the library, the pages and the links
@@ -32,6 +39,14 @@ units: .venv/test/.installed _build/site/index.html ## test the library, the pag
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints (not under LNLIB_SEED)
 	$(TEST)/pytest --nbval$(if $(LNLIB_SEED),-lax) --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 \
 	  -n 2 --dist loadfile book/*/*.ipynb
+
+test-newest: _build/site/index.html ## run each notebook alone with the newest versions that the ranges allow; EDITION=de for German
+	rm -rf .venv/newest
+	$(PYTHON) -m venv .venv/newest
+	.venv/newest/bin/python -m pip install --quiet --upgrade pip || $(call failed,pip)
+	$(call torch-without-gpu,newest)
+	.venv/newest/bin/python -m pip install --quiet '.[book]' ipykernel nbclient pyyaml || $(call failed,pip)
+	.venv/newest/bin/python -m book.tools.newest _build/site/$(or $(EDITION),en)/_sources _build/newest.md
 
 test-site: pdf ## check the built site in a browser (chromium)
 	PATH="$(CURDIR)/$(SITE):$$PATH" npm run --silent test-site
@@ -47,6 +62,9 @@ notebooks: .venv/test/.installed ## execute and rewrite every notebook, both edi
 replicate: .venv/test/.installed ## run pages under other seeds and instruction sets: PAGE=..., SWEEP=..., SCHEDULER=...; default: what is stale
 	env -u TQDM_DISABLE $(TEST)/python -m book.tools.replicate $(PAGE:%=--page %) $(SWEEP:%=--sweep %) \
 	  $(SCHEDULER:%=--scheduler %)
+
+inventories: _build/site/index.html ## store where NumPy and torch document what the pages use (network)
+	$(SITE)/python -m book.tools.take_inventory
 
 serve: .venv/test/.installed node_modules/.installed ## rebuild while you write; EDITION=en for English
 	$(TEST)/python -m book.tools.build --serve 8000 $(or $(EDITION),de)
@@ -73,7 +91,7 @@ clean: ## remove what was built, keep the environments
 	  "$(NEEDS), but $(PYTHON) is %d.%d$(NAME_ANOTHER)" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || $(call failed,pip)
-	$(if $(EXTRA),$(torch-without-gpu))
+	$(if $(EXTRA),$(call torch-without-gpu,$*,--constraint requirements.txt))
 	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA) \
 	  || $(call failed,pip)
 	touch $@
@@ -85,6 +103,6 @@ failed = { echo "$(1) failed. If the network is missing: the first run needs it,
 
 define torch-without-gpu
 if [[ $$(uname) == Linux && ! -e /proc/driver/nvidia ]]; then \
-  .venv/$*/bin/python -m pip install --no-deps --constraint requirements.txt --index-url $(CPU_TORCH) \
+  .venv/$(1)/bin/python -m pip install --no-deps $(2) --index-url $(CPU_TORCH) \
     --timeout 5 --retries 1 torch || echo "No torch for CPUs there: going on with the one for GPUs, 2.5 GB."; fi
 endef

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from filelock import FileLock
 
 from book import BOOK, ROOT
@@ -20,6 +21,7 @@ def outdated(site):
     sources = [ROOT / "_config.yml", ROOT / "_toc.yml"]
     sources += [p for p in BOOK.rglob("*") if p.is_file() and p.suffix not in {".mo", ".pyc"}]
     made = site / "index.html"  # written last
+    sources += (ROOT / "lnlib").rglob("*.py")  # the reference shows them
     newest = max(path.stat().st_mtime for path in sources)
     return not made.exists() or made.stat().st_mtime < newest
 
@@ -32,3 +34,15 @@ def site():
         if outdated(SITE):
             build(list(LANGUAGES))
     return SITE
+
+
+@pytest.fixture(scope="session")
+def html(site):
+    """All pages by their paths, to be read, the notation's lone letters as part of the text."""
+    found = (p for p in site.rglob("*.html") if "_static" not in p.parts)
+    pages = {p: BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in found}
+    for page in pages.values():
+        for letter in page.select(".symbol"):
+            letter.unwrap()
+        page.smooth()
+    return pages

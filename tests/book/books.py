@@ -41,7 +41,8 @@ def write_book_with_french(folder):
     """
     pages = shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__")
     shutil.copytree(BOOK, folder / "book", ignore=pages)
-    (folder / "node_modules").symlink_to(ROOT / "node_modules")
+    for name in ("node_modules", "CITATION.cff", "requirements.txt"):
+        (folder / name).symlink_to(ROOT / name)
     french = copy.deepcopy(LANGUAGES["en"]) | {"name": "Français", "stemmer": "french"}
     french["settings"]["sphinx"]["config"]["language"] = "fr"
     claims = [asdict(claim) for claim in load()]

@@ -121,6 +121,9 @@ class TestNotebook:
         for cell in notebooks.read(path).cells:
             if reading.image_count(cell):
                 assert len(reading.alt_text(cell)) >= 20, cell["id"]
+                name, caption = reading.caption(cell)
+                assert name.startswith("fig-"), cell["id"]
+                assert 30 <= len(caption) <= 240, cell["id"]
                 kinds = {k for o in cell.outputs for k in o.get("data", {}) if "image/" in k}
                 assert kinds == {"image/svg+xml"}, cell["id"]
 
@@ -151,6 +154,16 @@ def test_every_exercise_is_solved(edition):
     labels = re.findall(r"^:::+\{exercise\}.*\n:label: *(\S+)", text, re.M)
     solved = re.findall(r"^:::+\{solution(?:-start)?\} *(\S+)", text, re.M)
     assert sorted(labels) == sorted(solved)
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_exercise_has_a_level_and_a_folded_hint(edition):
+    text = "\n".join(source(edition, stem) for stem in contents())
+    exercises = re.findall(r"^(:::+)(\{exercise\}.*?)^\1$", text, re.M | re.S)
+    for _, exercise in exercises:
+        assert re.search(r"^:class: level-[123]$", exercise, re.M), exercise
+        assert exercise.count(":::{dropdown}") == 1, exercise
+    assert len(exercises) == text.count("{exercise}")
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -248,6 +261,7 @@ def test_changed_cells_are_noticed():
         lambda c: c.outputs[0].update(text="error 2.5e-3\n"),
         lambda c: c.outputs.append(nbformat.v4.new_output("display_data", {"image/svg+xml": ""})),
         lambda c: c.metadata.update(mystnb={"image": {"alt": "a line"}}),
+        lambda c: c.metadata.update(mystnb={"figure": {"name": "fig-a"}}),
     ):
         other = copy.deepcopy(page)
         change(other.cells[0])
@@ -282,6 +296,20 @@ def disagreements(entries, pages):
 
 def test_ledger_accepts_a_claim_that_a_cell_shows():
     assert disagreements([CLAIM], claim_book()) == []
+
+
+@pytest.mark.parametrize(
+    ("mention", "complaints"),
+    [
+        ("Claim: [C11](#ledger-c11) *refined*.", 0),
+        ("Claim: [C11](#ledger-c11) *wrong*.", 1),
+        ("Claim: [C99](#ledger-c99) *refined*.", 1),
+    ],
+)
+def test_a_claim_is_named_with_our_verdict(mention, complaints):
+    pages = claim_book()
+    pages["en"]["7_glossary"] = notebook(cell("markdown", mention, "terms"))
+    assert len(disagreements([CLAIM], pages)) == complaints
 
 
 def test_ledger_accepts_a_claim_that_only_a_citation_settles():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book._ext.claims import evidence
+from book._ext.claims import effects, evidence
 from book.tools import replicate, replications
 from book.tools.claims import Claim, cells_showing, load
 from book.tools.notebooks import text
@@ -165,7 +165,7 @@ def test_a_page_is_run_again_once_its_sweep_is_replicated(tmp_path):
 
 
 def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(replicate, "FINISHED", tmp_path)
+    monkeypatch.setattr(replicate, "SWEPT", tmp_path)
     begun = []
 
     def run_sweep(name, path, executor):
@@ -248,6 +248,15 @@ def test_every_effect_of_a_claim_is_recorded():
         assert not claim.effect or claim.effect["name"] in effects, claim.id
 
 
+def test_an_effect_of_a_claim_is_assigned_once():
+    """The record reads it at the end of its page."""
+    pages = replications.first_edition()
+    for claim in filter(lambda claim: claim.effect, load()):
+        sources = [c["source"] for c in pages[claim.page]["cells"] if c["cell_type"] == "code"]
+        assigning = [s for s in sources if claim.effect["name"] in replications.assigned(s)]
+        assert len(assigning) == 1, (claim.id, claim.effect["name"])
+
+
 def test_german_figures_have_a_comma():
     effect = {"name": "lead", "de": "Vorsprung", "en": "Lead"}
     claim = replace(CLAIM, experiment="live", effect=effect)
@@ -255,3 +264,26 @@ def test_german_figures_have_a_comma():
     german.cells[0].source = "*Laufzeit:* bis 15\N{NO-BREAK SPACE}s."
     record = {"page": Replication(["0 native"], [], {"lead": replace(FARED, failed={})})}
     assert "Vorsprung: 0,500 ± 0,125 (n = 16)" in evidence(claim, "de", german, record)
+
+
+def test_effects_are_drawn_in_standard_errors():
+    sure, unsure = (
+        replace(CLAIM, id=number, effect={"name": name, "de": "Vorsprung", "en": "Lead"})
+        for number, name in (("C01", "lead"), ("C02", "less"))
+    )
+    notebook = copy.deepcopy(SHOWN)
+    notebook.cells[-1].metadata["tags"] = ["claim-C01", "claim-C02"]
+    cell = replace(FARED, effects={"lead": (0.5, 0.05, 16), "less": (-0.1, 0.05, 8)})
+    record = {"page": Replication(["0 native"], [], {"lead": cell})}
+    drawn = effects([sure, unsure], "en", {"page": notebook}, record)
+    assert [row["figures"] for row in drawn["rows"]] == [
+        "0.500 ± 0.050 (n = 16)",
+        "−0.100 ± 0.050 (n = 8)",
+    ]
+    assert [tick for tick, _ in drawn["ticks"]] == ["−3", "0", "3", "10"]
+    ticks = dict(drawn["ticks"])
+    (_, ten, beyond), (_, two, _) = (row["at"] for row in drawn["rows"])
+    assert ten == pytest.approx(ticks["10"])
+    assert ten < beyond <= 100
+    assert drawn["unclear"] == pytest.approx((ticks["−3"], ticks["3"]))
+    assert ticks["−3"] < two < ticks["0"] == drawn["zero"]

@@ -20,6 +20,10 @@ np.testing.assert_equal(eps, 1)</pre></div>
 <div class="cell_output"><pre>printed</pre><img alt="A curve."/></div></div>
 <div class="exercise" id="ex-eps"><p class="admonition-title">Exercise 1</p>
 <section id="ex-eps-content"><p>Choose.</p></section></div></section>
+<section class="entry" id="lnlib.f.norm"><span id="lnlib.norm"></span>
+<h2><code><span class="path">lnlib.f.</span>norm</code></h2>
+<div class="code"><pre>norm(x)</pre></div>
+<div class="docstring"><p>Says what.</p><p>And more.</p></div></section>
 <section id="terms"><h2>Terms</h2><dl class="simple glossary">
 <dt id="term-LN">LN</dt><dt id="term-layer">layer norm</dt><dd><p>Divides.</p></dd></dl></section>
 <section id="claims"><h2>Claims</h2>
@@ -44,8 +48,24 @@ def test_formulas_as_text(mathml, text):
     assert plain(BeautifulSoup(f"<math>{mathml}</math>", "html.parser")) == text
 
 
+def test_of_the_reference_a_unit_is_a_name_with_its_others_and_what_it_says_first():
+    article = BeautifulSoup(PAGE, "html.parser").article
+    units = {unit.kind: unit for unit in Reader("referenz_f.html", article).units}
+    assert units["name"].entry({}) == [
+        "name",
+        "referenz_f.html",
+        "lnlib.f.norm",
+        "lnlib.f.norm",
+        ["lnlib.norm"],
+        ["Says what."],
+        [],
+        "",
+    ]
+
+
 def test_units_of_a_page():
     article = BeautifulSoup(PAGE, "html.parser").article
+    article.select_one(".entry").decompose()
     units = Reader("1_page.html", article).units
     assert [unit.entry({"1_page.html#index-0": "threshold"}) for unit in units] == [
         ["section", "1_page.html", "", "Norms", [], [], [], ""],

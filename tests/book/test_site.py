@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ from book.tools.claims import claim_cells
 from book.tools.configuration import contents
 from book.tools.configuration import published as published_at
 from book.tools.languages import FIRST, LANGUAGES
+from book.tools.numbers import numbers
 from lnlib.pages import topics
 
 EDITIONS = tuple(LANGUAGES)
@@ -35,7 +37,7 @@ NOT_PROSE = (
 NOT_LINKED = f"{NOT_PROSE}, a, blockquote, .claim, .admonition-title, figcaption, .rubric"
 PAGES = ("genindex", "index", "page")  # of the small book
 ADDRESS = "https://example.github.io/layer-normalization/"
-WIDEST_FIGURE = 640  # px; as wide as `custom.css` shows one that scrolls
+WIDEST_FIGURE = 768  # px; as wide as `custom.css` shows one that scrolls
 BUDGET = {  # of a page; bytes as they travel
     "first view": 400 * 1024,
     "requests": 24,
@@ -55,18 +57,6 @@ def published(tmp_path_factory):
     folder = write_small_book(tmp_path_factory.mktemp("published"))
     build.build(list(EDITIONS), "https://github.com/example/layer-normalization", folder)
     return folder / "_build" / "site"
-
-
-@pytest.fixture(scope="module")
-def html(site):
-    """All pages, with the lone letters of the notation as part of the text."""
-    found = (p for p in site.rglob("*.html") if "_static" not in p.parts)
-    pages = {p: BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in found}
-    for page in pages.values():
-        for letter in page.select(".symbol"):
-            letter.unwrap()
-        page.smooth()
-    return pages
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -141,7 +131,7 @@ def test_the_entrance_leads_to_all_editions_without_scripts(html, site):
 def test_the_site_holds_nothing_that_no_page_reaches(html, site):
     reached = set()
     for path, page in html.items():
-        keys = ("href", "src", "data-engine")
+        keys = ("href", "src", "data-engine", "data-cards")
         named = [tag[key] for key in keys for tag in page.find_all(attrs={key: True})]
         reached |= {path.parent / unquote(urlsplit(name).path).lstrip("/") for name in named}
     for path in site.rglob("*.css"):
@@ -152,7 +142,13 @@ def test_the_site_holds_nothing_that_no_page_reaches(html, site):
         reached |= {path.parent / name for name in named}
     reached = {os.path.relpath(path, site) for path in reached}
     files = {os.path.relpath(path, site) for path in site.rglob("*") if path.is_file()}
-    alone = {".nojekyll", "index.html", "404.html", *(f"{e}/objects.inv" for e in EDITIONS)}
+    alone = {
+        ".nojekyll",
+        "llms.txt",
+        "index.html",
+        "404.html",
+        *(f"{e}/objects.inv" for e in EDITIONS),
+    }
     assert files - reached == alone
 
 
@@ -168,11 +164,12 @@ def test_a_wrong_address_leads_to_contents_and_search_at_any_depth(html, site, p
 def test_a_published_page_offers_the_book_as_pdf(html, site, published, edition):
     path = published / edition / "page.html"
     page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-    (link,) = page.select(".btn-book-pdf-button")
+    (link,) = page.select(".btn-pdf-button")
     assert link["href"] == f"{ADDRESS}layer-normalization-{edition}.pdf"
-    assert "make pdf" in (workflow := (ROOT / ".github/workflows/deploy.yml").read_text())
-    assert "cp _build/pdf/*.pdf _build/site/" in workflow
-    assert not html[site / edition / "1b_numerik.html"].select("a[href$='.pdf']")
+    (link,) = page.select(".btn-archive-button")
+    assert link["href"] == f"{ADDRESS}layer-normalization.zip"
+    assert f"url = {{{ADDRESS}{edition}/page.html}}" in page.select_one("#citation").get_text()
+    assert not html[site / edition / "1b_numerik.html"].select("a[href$='.pdf'], a[href$='.zip']")
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -236,6 +233,71 @@ def test_every_figure_has_alt_text(html):
         assert [i for i in page.select("article img") if not i.get("alt")] == [], path
 
 
+def test_every_figure_has_a_caption_a_number_and_an_anchor(html):
+    figures = 0
+    for path, page in html.items():
+        shown = page.select("article img[src*='_images']")
+        assert [i["src"] for i in shown if not i.find_parent("figure", id=True)] == [], path
+        own = page.select("article figure:not(.effects, .solved figure)")
+        assert [f["id"] for f in own if not f.select_one("figcaption .caption-number")] == [], path
+        figures += len(own)
+    assert figures > 150
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_a_work_is_listed_as_the_pages_call_it_and_leads_back_to_them(html, site, edition):
+    works = html[site / edition / "literatur.html"].select(".citation")
+    assert len(works) > 100
+    for work in works:
+        assert re.search(r"[\w.], \d{4}$", work.select_one(".label").get_text(strip=True)), work
+        for link in work.select(".cited a"):
+            name, place = link["href"].split("#")
+            (citation,) = html[site / edition / name].select(f"#{place}")
+            assert citation.select(f"a[href='literatur.html#{work['id']}']")
+        assert work.select(".cited a")
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_links_to_works_terms_and_claims_have_a_card(html, site, edition):
+    (script,) = (site / edition / "_static").glob("book-cards-*.js")
+    cards = json.loads(script.read_text(encoding="utf-8").partition("=")[2])
+    linked = set()
+    for name in contents():
+        page = html[site / edition / f"{name}.html"]
+        for link in page.select("article a.carded"):
+            place = link["href"] if link["href"][0] != "#" else f"{name}.html{link['href']}"
+            linked.add(unquote(place))
+        for link in page.select("article a.term, article a[href^='literatur.html#']"):
+            assert "carded" in link["class"], (name, link)
+    assert linked <= cards.keys()
+    assert len(linked) > 250
+    assert not any(" style=" in card or " id=" in card for card in cards.values())
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_chapters_are_numbered_in_the_list_and_above_the_text(html, site, edition):
+    for name, number in numbers(contents()).items():
+        page = html[site / edition / f"{name}.html"]
+        assert page.h1.select_one(".number").get_text() == number
+        current = page.select_one(".bd-docs-nav li > a.current[href='#'] .number")
+        assert current.get_text() == number
+        assert len(page.select(".bd-docs-nav .appendix")) == 1
+
+
+def test_the_foot_of_a_page_says_its_state_and_its_source(html, site, published):
+    for edition in EDITIONS:
+        foot = html[site / edition / "1b_numerik.html"].select_one(".colophon")
+        assert re.search(r"PyTorch \d+\.\d+", foot.get_text())
+        assert [a["href"] for a in foot.select("a")] == ["_sources/1b_numerik.ipynb"]
+        path = published / edition / "page.html"
+        foot = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").select(".colophon a")
+        repository = "https://github.com/example/layer-normalization"
+        assert [a["href"].partition("?")[0] for a in foot] == [
+            f"{repository}/blob/HEAD/book/{edition}/page.ipynb",
+            f"{repository}/issues/new",
+        ]
+
+
 def test_interface_speaks_german(html, site):
     page = html[site / "de" / "index.html"]
     assert page.find("input", {"name": "q"})["placeholder"] == "Im Buch suchen …"
@@ -261,8 +323,8 @@ def test_a_published_book_names_its_addresses(published):
         buttons = {button["href"] for button in page.select("a[href*=colab]")}
         assert buttons == (
             {
-                "https://colab.research.google.com/github/example/layer-normalization/blob/main/"
-                f"book/{edition}/page.ipynb"
+                "https://colab.research.google.com/github/example/layer-normalization/blob/notebooks/"
+                f"notebooks/{edition}/page.ipynb"
             }
             if name == "page"
             else set()
@@ -333,7 +395,9 @@ def test_fonts_hold_what_formulas_and_buttons_need(html, site, edition):
 def test_download_gives_the_notebook(html, site, path):
     page = html[site / path.parent.name / f"{path.stem}.html"]
     (link,) = page.select(".btn-download-source-button")
-    assert (site / path.parent.name / link["href"]).read_bytes() == path.read_bytes()
+    given = notebooks.read(site / path.parent.name / link["href"])
+    code = [cell for cell in given.cells if cell.cell_type == "code"]
+    assert code == [cell for cell in notebooks.read(path).cells if cell.cell_type == "code"]
 
 
 def test_plain_jupyter_book_builds_the_german_edition(small_book):
@@ -372,7 +436,8 @@ def test_pages_are_spelt_right(html, site, edition, tmp_path):
     (tmp_path / edition).mkdir()
     for stem in contents():
         page = html[site / edition / f"{stem}.html"]
-        texts = [text_without(page, NOT_PROSE)]
+        foreign = f"[lang]:not([lang={edition}]), section:has(> .entry) > h1"
+        texts = [text_without(page, f"{NOT_PROSE}, {foreign}")]
         texts += [image["alt"] for image in page.select("article img")]
         if stem in NOTEBOOKS:
             pair = (notebooks.read(BOOK / e / f"{stem}.ipynb") for e in (edition, other))
@@ -386,29 +451,42 @@ def test_guides_are_spelt_right():
 
 
 @pytest.mark.parametrize(
-    ("edition", "text"), [("de", "Die Nrom zählt."), ("en", "The Nrom counts.")]
+    ("edition", "text", "found"),
+    [
+        ("de", "Die Nrom zählt.", "Nrom"),
+        ("en", "The Nrom counts.", "Nrom"),
+        ("de", "Ein Startwert zählt.", "Startwert"),  # right in German, another word in this book
+    ],
 )
-def test_a_misspelt_word_is_noticed(edition, text, tmp_path):
+def test_a_misspelt_word_is_noticed(edition, text, found, tmp_path):
     (tmp_path / edition).mkdir()
     (tmp_path / edition / "page.txt").write_text(text, encoding="utf-8")
-    assert misspelt("--root", str(tmp_path), f"{edition}/*.txt") == ["Nrom"]
+    assert misspelt("--root", str(tmp_path), f"{edition}/*.txt") == [found]
+
+
+def definitions(listed):
+    """The definitions of a list, under their anchor, with the terms that they explain."""
+    found, terms = {}, []
+    for tag in listed.find_all(["dt", "dd"], recursive=False):
+        if tag.name == "dt":
+            terms.append(tag)
+        else:
+            names = [next(term.stripped_strings) for term in terms]
+            found[terms[0]["id"]] = names, tag
+            terms = []
+    return found
 
 
 @pytest.fixture(scope="module")
-def glossary(html, site):
-    """Each edition's definitions, under their anchor, with the terms that they explain."""
-    found = {}
-    for edition in EDITIONS:
-        entries, terms = {}, []
-        for tag in html[site / edition / GLOSSARY].select("dl.glossary > *"):
-            if tag.name == "dt":
-                terms.append(tag)
-            else:
-                names = [next(term.stripped_strings) for term in terms]
-                entries[terms[0]["id"]] = names, tag
-                terms = []
-        found[edition] = entries
-    return found
+def topics_and_words(html, site):
+    """The glossary of each edition: its topics, which the map shows, and other words."""
+    pages = {edition: html[site / edition / GLOSSARY] for edition in EDITIONS}
+    return {e: [definitions(d) for d in page.select("dl.glossary")] for e, page in pages.items()}
+
+
+@pytest.fixture(scope="module")
+def glossary(topics_and_words):
+    return {edition: parts[0] | parts[1] for edition, parts in topics_and_words.items()}
 
 
 def places(definition):
@@ -423,9 +501,13 @@ def test_all_glossaries_explain_the_same(glossary):
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_every_definition_leads_to_a_page_and_a_source(glossary, edition):
-    for names, definition in glossary[edition].values():
-        assert {h.startswith("literatur.html#") for h in places(definition)} == {True, False}, names
+def test_every_definition_leads_to_a_page_and_a_topic_to_a_source(
+    topics_and_words, glossary, edition
+):
+    for anchor, (names, definition) in glossary[edition].items():
+        to_source = {h.startswith("literatur.html#") for h in places(definition)}
+        assert False in to_source, names
+        assert True in to_source or anchor not in topics_and_words[edition][0], names
         sentences = re.split(r"[.?]\s+(?=[A-ZÄÖÜγ])", definition.get_text().strip())
         assert 3 <= len(sentences) <= 7, names
 
@@ -452,12 +534,13 @@ def test_pages_link_the_first_use_of_every_term(html, site, edition, glossary):
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_the_map_shows_the_terms_of_the_glossary(glossary, edition):
+def test_the_map_shows_the_topics_of_the_glossary(topics_and_words, edition):
+    explained = topics_and_words[edition][0]
     shown = {topic for edge in topics.edges(edition) for topic in (edge.start, edge.end)}
     assert shown == set(topics.places(edition))
-    for names, _ in glossary[edition].values():
+    for names, _ in explained.values():
         assert len(shown.intersection(names)) == 1, names
-    assert len(shown) == len(glossary[edition])
+    assert len(shown) == len(explained)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)

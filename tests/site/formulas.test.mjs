@@ -1,7 +1,7 @@
 // Formulas on every page: seen whole, well spaced, with their punctuation, in one typeface.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { PAGES, start } from "./site.mjs";
+import { allPages, start } from "./site.mjs";
 
 const WIDTHS = [320, 390, 768, 1440];
 const PHONE = 390; // from this width on, no formula needs scrolling, no punctuation stands alone
@@ -73,7 +73,7 @@ function examine() {
 }
 
 describe("formulas", { concurrency: 2 }, () => {
-  for (const path of PAGES) {
+  for (const path of allPages()) {
     it(path, async () => {
       const { page, close } = await site.open(`${site.url}/${path}`);
       for (const width of WIDTHS) {

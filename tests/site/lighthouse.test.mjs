@@ -1,8 +1,9 @@
-// What Lighthouse says of every page on a phone; how fast a page is, speed.test.mjs compares.
+// What Lighthouse says of every page on a phone, in turn in one edition and the next, which share all
+// but their words; how fast a page is, speed.test.mjs compares.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import lighthouse from "lighthouse";
-import { PAGES, PATIENCE, start } from "./site.mjs";
+import { inTurn, PATIENCE, start } from "./site.mjs";
 
 const CATEGORIES = ["accessibility", "best-practices", "seo"];
 const NO_WAITING = { pauseAfterFcpMs: 0, pauseAfterLoadMs: 0, networkQuietThresholdMs: 0, cpuQuietThresholdMs: 0 };
@@ -11,7 +12,7 @@ const PORT = 9222 + (process.pid % 1000);
 const site = start(`--remote-debugging-port=${PORT}`);
 
 describe("Lighthouse, on a phone", () => {
-  for (const path of PAGES) {
+  for (const path of inTurn()) {
     it(path, async () => {
       const { lhr } = await lighthouse(`${site.url}/${path}`, {
         port: PORT,

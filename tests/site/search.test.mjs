@@ -11,9 +11,9 @@ import { EDITIONS, SITE, start, violations } from "./site.mjs";
 // What a reader who asks this wants to read first.
 const FIRST = {
   en: {
-    epsilon: "1_funktionsprinzip.html#the-soft-threshold",
-    "ε": "1_funktionsprinzip.html#the-soft-threshold",
-    eps: "1_funktionsprinzip.html#the-soft-threshold",
+    epsilon: "1c_feinheiten.html#the-soft-threshold",
+    "ε": "1c_feinheiten.html#the-soft-threshold",
+    eps: "1c_feinheiten.html#the-soft-threshold",
     gamma: "1_funktionsprinzip.html#and",
     RMSNorm: "6a_rmsnorm.html",
     "Pre-LN": "4a_transformer.html#where-does-the-norm-go",
@@ -22,7 +22,6 @@ const FIRST = {
     "batch normalization": "7_verwandte_themen.html#term-batch-normalization",
     "QK norm": "4a_transformer.html#a-norm-inside-attention",
     "which norm for my transformer": "6f_entscheidung.html#a-norm-for-a-transformer-an-image-net-and-more",
-    layer_norm: "3_implementierung.html#two-listings",
     "half precision": "1b_numerik.html#half-precision",
     bf16: "1b_numerik.html#half-precision",
     "weight decay": "7_verwandte_themen.html#term-weight-decay",
@@ -30,27 +29,26 @@ const FIRST = {
     install: "index.html#how-to-run-it",
     citation: "index.html#license-and-citation",
     license: "index.html#license-and-citation",
-    exercise: "1_funktionsprinzip.html#exercises",
+    exercise: "0_zehn_minuten.html#exercises",
     C11: "behauptungen.html#ledger-c11",
     M3: "behauptungen.html#ledger-m03",
   },
   de: {
-    epsilon: "1_funktionsprinzip.html#der-weiche-schwellwert",
+    epsilon: "1c_feinheiten.html#der-weiche-schwellwert",
     "Rückwärtspass": "1a_rueckwaertspass.html",
     Rueckwaertspass: "1a_rueckwaertspass.html",
     "Rückwärtspässe": "1a_rueckwaertspass.html",
-    Jacobi: "1_funktionsprinzip.html#die-ableitung-im-bild",
-    "Übung": "1_funktionsprinzip.html#ubungen",
+    Jacobi: "1c_feinheiten.html#die-ableitung-im-bild",
+    "Übung": "0_zehn_minuten.html#ubungen",
     C11: "behauptungen.html#ledger-c11",
     "Batchgröße": "2a_batchgroesse.html",
     RMSNorm: "6a_rmsnorm.html",
-    layer_norm: "3_implementierung.html#zwei-listings",
     "Pre-LN": "4a_transformer.html#wo-steht-die-norm",
     "QK-Norm": "4a_transformer.html#eine-norm-in-der-attention",
     Schichtnormalisierung: "7_verwandte_themen.html#term-Layer-Normalization",
     "ohne Normalisierung": "6e_ohne_normalisierung.html",
-    "halbe Genauigkeit": "1b_numerik.html#halbe-genauigkeit",
-    "ε": "1_funktionsprinzip.html#der-weiche-schwellwert",
+    "halbe Genauigkeit": "1b_numerik.html#halbe-genauigkeit-was-float16-und-bfloat16-verlieren",
+    "ε": "1c_feinheiten.html#der-weiche-schwellwert",
     backward: "1a_rueckwaertspass.html",
     "batch size": "2a_batchgroesse.html",
     "QK norm": "4a_transformer.html#eine-norm-in-der-attention",
@@ -60,6 +58,22 @@ const FIRST = {
     Lizenz: "index.html#lizenz-und-zitat",
   },
 };
+// Names of the library, in every edition alike.
+const NAMES = {
+  "lnlib.RMSNorm": "referenz_lnlib.html#lnlib.RMSNorm",
+  "lnlib.functional": "referenz_functional.html",
+  "functional.layer_norm": "referenz_functional.html#lnlib.functional.layer_norm",
+  "lnlib.reference.layer_norm": "referenz_reference.html#lnlib.reference.layer_norm",
+  layer_norm_backward: "referenz_reference.html#lnlib.reference.layer_norm_backward",
+  weight_norm_forward: "referenz_reference.html#lnlib.reference.variants.weight_norm_forward",
+  ConditionalLayerNorm: "referenz_variants.html#lnlib.variants.ConditionalLayerNorm",
+  QueryKeyNorm: "referenz_variants.html#lnlib.variants.QueryKeyNorm",
+  add_rms_norm: "referenz_kernels.html#lnlib.kernels.add_rms_norm",
+  "traffic.Operations": "referenz_kernels.html#lnlib.kernels.traffic.Operations",
+  LSTMCell: "referenz_recurrent.html#lnlib.recurrent.LSTMCell",
+  "lnlib.experiments.paired": "referenz_experiments.html#lnlib.experiments.paired",
+};
+for (const questions of Object.values(FIRST)) Object.assign(questions, NAMES);
 const MORE = [
   "a", "the", "der", "norm", "Norm", "normalizat", "Varianz", "variance", "transformer", "Vaswani", "lnlib.RMSNorm",
   "F.layer_norm", "σ² + ε", "γ and β", "(x − μ)/σ", "dropout", "Keras", "Triton kernel", "GPU", "numericly", "<b>", "\\", "%",
@@ -68,7 +82,7 @@ const TEXT = {
   en: { none: "Nothing found.", some: /^\d+ results?\b/ },
   de: { none: "Nichts gefunden.", some: /^\d+ Treffer\b/ },
 };
-const HEAVIEST = 200 * 1024; // bytes of the search's script, compressed
+const HEAVIEST = 250 * 1024; // bytes of the search's script, compressed
 
 const site = start();
 
@@ -98,6 +112,25 @@ for (const edition of EDITIONS) {
         await close();
       });
     }
+
+    it("finds the entry of every name of the library first, and then where it is used", async () => {
+      const { page, close } = await site.open(`${site.url}/${edition}/search.html`);
+      await page.focus(".bd-search-container input");
+      await page.waitForFunction(() => window.bookSearch);
+      const names = readdirSync(join(SITE, edition)).filter((file) => file.startsWith("referenz_")).flatMap((file) =>
+        [...readFileSync(join(SITE, edition, file), "utf8").matchAll(/<section class="entry"[^>]* id="([^"]+)"/g)].map(
+          ([, id]) => [id, `${file}#${id}`]));
+      assert.ok(names.length > 150);
+      const found = await page.evaluate(async (asked) => {
+        const find = await window.bookSearch.ready;
+        return asked.map(([name]) => [name, find(name)[0]?.url]);
+      }, names);
+      assert.deepEqual(found, names);
+      const [first, ...others] = await ask(page, "layer_norm");
+      assert.match(first, /^referenz_.*\.layer_norm$/);
+      assert.ok(others.some((place) => place.startsWith("3_implementierung.html")), others);
+      await close();
+    });
 
     it("leads to places that exist, with a sentence of the text", async () => {
       const { page, problems, close } = await site.open(`${site.url}/${edition}/search.html`);

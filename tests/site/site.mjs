@@ -21,6 +21,18 @@ export const PAGES = EDITIONS.flatMap((edition) =>
     .map((name) => `${edition}/${name}`),
 );
 
+// Every name once, in turn in one edition and the next, from a given one on.
+export function inTurn(first = 0) {
+  const names = [...new Set(PAGES.map((path) => path.split("/")[1]))];
+  return names.map((name, i) => `${EDITIONS[(first + i) % EDITIONS.length]}/${name}`);
+}
+
+// Every page, but of the reference, which says the same in all editions, each in one.
+export function allPages(first = 0) {
+  const once = new Set(inTurn(first));
+  return PAGES.filter((path) => !path.includes("/referenz_") || once.has(path));
+}
+
 export const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
 
 const TYPES = {
@@ -55,7 +67,10 @@ export function start(...options) {
     const home = new URL(url);
     page.on("console", (m) => m.type() === "error" && problems.push(`console: ${m.text()}`));
     page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
-    page.on("requestfailed", (r) => problems.push(`failed: ${r.url()} ${r.failure().errorText}`));
+    page.on("requestfailed", (r) => {
+      const { errorText } = r.failure();
+      if (errorText !== "net::ERR_ABORTED") problems.push(`failed: ${r.url()} ${errorText}`); // the page was left meanwhile
+    });
     page.on("response", (r) => r.status() >= 400 && problems.push(`${r.status()}: ${r.url()}`));
     page.on("request", (r) => {
       requests.push(r.url());
@@ -70,10 +85,12 @@ export function start(...options) {
   return site;
 }
 
-// What axe finds: all of its rules, or some.
-export async function violations(page, rules) {
+// What axe finds, with all of its rules or some, on the page or in a part of it; for all rules on the
+// whole page it asks for the style sheets, which a page from disk must not.
+export async function violations(page, rules, part) {
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
-  const found = await page.evaluate((runOnly) => window.axe.run(runOnly ? { runOnly } : {}), rules);
+  const options = { ...(rules && { runOnly: rules }), ...(part && { preload: false }) };
+  const found = await page.evaluate(([part, options]) => window.axe.run(part ?? document, options), [part, options]);
   return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
 }
 

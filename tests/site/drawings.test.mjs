@@ -1,0 +1,237 @@
+// The drawings that move: by keyboard and pointer, in both languages and modes, on a phone from disk,
+// and what is there without a script.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { pathToFileURL } from "node:url";
+import { gzipSync } from "node:zlib";
+import { CHANGES, LAYERS } from "../../book/drawings/layers.mjs";
+import { forward } from "../../book/drawings/norms.mjs";
+import { EDITIONS, PAGES, SITE, start, violations } from "./site.mjs";
+
+const DRAWINGS = { // where each stands, and what the page has without it
+  sphere: ["1_funktionsprinzip", "img"],
+  axes: ["1_funktionsprinzip", "img"],
+  vector: ["0_zehn_minuten", "table"],
+  rates: ["4a_transformer", "img"],
+  launches: ["3b_gpu_rueckwaerts", "img"],
+  changes: ["5c_invarianzen", "img"],
+};
+const WITH_CHARTS = new Set(["rates", "launches"]);
+const VIEWS = {
+  "desktop, dark": { viewport: { width: 1440, height: 900 }, colorScheme: "dark" },
+  "phone, light": { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true },
+};
+const LIGHTEST = 8 * 1024; // bytes of a script, compressed
+const HEAVIEST = 28 * 1024; // with d3 and what it shows
+
+const site = start();
+
+const disk = (edition, page) => pathToFileURL(join(SITE, edition, `${page}.html`)).href;
+const open = async (name, { edition = "en", ...options } = {}) => {
+  const opened = await site.open(disk(edition, DRAWINGS[name][0]), options);
+  return { ...opened, widget: opened.page.locator(`[data-widget=${name}]`) };
+};
+const numbers = (text) => text.replaceAll("−", "-").match(/-?\d+(\.\d+)?/g).map(Number);
+const cells = async (widget, row) => numbers((await widget.locator(`tr.${row} td:not([hidden])`).allTextContents()).join(" "));
+const near = (found, wanted) => {
+  assert.equal(found.length, wanted.length);
+  found.forEach((value, i) => assert.ok(Math.abs(value - wanted[i]) < 0.0006, `${found} instead of ${wanted}`));
+};
+
+// Step with the keyboard through everything that takes the focus, and use it.
+async function useAll(page, widget) {
+  const stops = await widget.locator("input, select, button, summary, [tabindex='0']").all();
+  for (const stop of stops) {
+    if (!(await stop.isVisible())) continue;
+    await stop.focus();
+    const marked = await stop.evaluate((element) => getComputedStyle(element).outlineStyle);
+    assert.notEqual(marked, "none", await stop.evaluate((element) => element.outerHTML));
+    await page.keyboard.press((await stop.evaluate((e) => e.matches("summary, button"))) ? "Enter" : "ArrowDown");
+  }
+}
+
+for (const edition of EDITIONS) {
+  for (const [view, options] of Object.entries(VIEWS)) {
+    describe(`${edition}, ${view}, from disk`, { concurrency: 2 }, () => {
+      for (const name of Object.keys(DRAWINGS)) {
+        it(name, async () => {
+          const { page, widget, problems, close } = await open(name, { edition, ...options });
+          await useAll(page, widget);
+          assert.deepEqual(await violations(page, undefined, `[data-widget=${name}]`), []);
+          const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          assert.ok(sideways <= 0, `${sideways} px too wide`);
+          const small = await widget.locator("input, select, button").evaluateAll((all) =>
+            all.filter((e) => e.checkVisibility() && (e.closest("label") ?? e).getBoundingClientRect().height < 24).length);
+          assert.equal(small, 0, "too small for a finger");
+          assert.deepEqual(problems, []);
+          await close();
+        });
+      }
+    });
+  }
+}
+
+describe("without a script, and on pages without drawings", () => {
+  for (const [name, [page, instead]] of Object.entries(DRAWINGS)) {
+    it(`${page} shows no frame of ${name}, but what the page has`, async () => {
+      const opened = await open(name, { javaScriptEnabled: false });
+      const heights = await opened.widget.evaluate((host) => [host, host.previousElementSibling].map((e) => e.offsetHeight));
+      assert.deepEqual(heights, [0, 0]);
+      assert.ok(await opened.page.locator(`article ${instead}`).first().isVisible());
+      await opened.close();
+    });
+  }
+
+  it("each page loads the script of its drawings, of bounded weight, the others none", () => {
+    for (const path of PAGES) {
+      const loaded = readFileSync(join(SITE, path), "utf8").match(/_static\/drawings-[\w-]+\.js/g) ?? [];
+      const stem = path.split("/")[1].replace(".html", "");
+      const here = Object.keys(DRAWINGS).filter((name) => DRAWINGS[name][0] === stem);
+      assert.deepEqual(loaded, here.length ? [`_static/drawings-${stem}.js`] : [], path);
+      for (const script of loaded) {
+        const { length } = gzipSync(readFileSync(join(SITE, path.split("/")[0], script)));
+        const limit = here.some((name) => WITH_CHARTS.has(name)) ? HEAVIEST : LIGHTEST;
+        assert.ok(length < limit, `${script}: ${length} bytes`);
+      }
+    }
+  });
+});
+
+describe("one vector by hand", () => {
+  const given = { eps: 1e-5, weight: [1, 1, 2, 2], bias: [0, 0, 1, 1] };
+
+  it("shows the steps and the gradient of the numbers that one types", async () => {
+    const { page, widget, close } = await open("vector");
+    await widget.getByLabel("x₂").fill("-4.5");
+    await widget.getByLabel("dy₃").fill("2");
+    await widget.getByLabel("ε", { exact: true }).fill("0.5");
+    for (const [label, norm] of [["LN", "LN"], ["Group norm, 2 groups", "GN"], ["LN, ε outside the root", "outside"], ["RMSNorm", "RMS"]]) {
+      await widget.getByLabel(label, { exact: true }).check();
+      const bias = norm === "RMS" ? [0, 0, 0, 0] : given.bias;
+      const { backward, ...steps } = forward([3, -4.5, 11, 17], norm, { ...given, bias, eps: 0.5 });
+      const { dx, dweight } = backward([1, 0, 2, 0]);
+      for (const [row, wanted] of Object.entries({ variance: steps.variance, xHat: steps.xHat, y: steps.y, dx, dweight })) {
+        near(await cells(widget, row), wanted);
+      }
+      assert.equal(await widget.locator("tr.mean").isVisible(), norm !== "RMS");
+    }
+    await close();
+  });
+
+  it("by keyboard: LN does not notice scale and shift, RMSNorm does; equal entries without ε give 0/0", async () => {
+    const { page, widget, close } = await open("vector");
+    const output = () => cells(widget, "y");
+    near(await output(), [-1.4, -0.2, 1.4, 3.8]);
+    for (const name of ["2 · x", "x + 10"]) {
+      await widget.getByRole("button", { name }).focus();
+      await page.keyboard.press("Enter");
+      near(await output(), [-1.4, -0.2, 1.4, 3.8]);
+    }
+    near(await cells(widget, "mean"), [30]);
+    await widget.getByLabel("LN", { exact: true }).focus();
+    await page.keyboard.press("ArrowRight");
+    const before = await output();
+    await widget.getByRole("button", { name: "x + 10" }).press("Enter");
+    assert.notDeepEqual(await output(), before);
+    await widget.getByLabel("LN", { exact: true }).check();
+    for (const entry of ["x₁", "x₂", "x₃", "x₄"]) await widget.getByLabel(entry, { exact: true }).fill("7");
+    near(await output(), [0, 0, 1, 1]);
+    await widget.getByLabel("ε", { exact: true }).fill("0");
+    assert.equal(await widget.locator("tr.xHat td").first().textContent(), "0/0");
+    await close();
+  });
+});
+
+describe("learning rate and place", () => {
+  it("two arms by keyboard: every seed, their difference in pairs, and the numbers", async () => {
+    const { page, widget, close } = await open("rates");
+    assert.match(await widget.locator(".result").textContent(), /0\.392 ± 0\.014 \(n = 8\).*worse/s); // as the page prints
+    assert.equal(await widget.locator(".arm-B circle:is(.seed, .lost)").count(), 5 * 16);
+    assert.equal(await widget.locator(".pair").count(), 8);
+    const list = widget.locator(".arm-A select");
+    await list.focus();
+    for (const key of "Sandwich") await page.keyboard.press(key);
+    assert.match(await widget.locator(".result").textContent(), /Sandwich.*0\.010 ± 0\.003/s);
+    await widget.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    assert.match(await widget.locator("tbody tr").nth(2).textContent(), /^0\.002.*\(n = 8\).*\(n = 16\)/s);
+    await list.selectOption({ label: "no norm" });
+    assert.equal(await widget.locator(".arm-A .seed").count(), 0);
+    await close();
+  });
+});
+
+describe("the kernel search", () => {
+  it("the slider goes from the fastest launch down, the pointer finds one, a length leaves its own", async () => {
+    const { page, widget, close } = await open("launches", { viewport: { width: 1440, height: 900 } });
+    const told = () => widget.locator(".result").textContent();
+    const speed = async () => Number((await told()).match(/: ([\d.]+) of the copy/)[1]);
+    const fastest = await speed();
+    await widget.getByRole("slider").focus();
+    await page.keyboard.press("ArrowRight");
+    assert.match(await told(), /^2 of /);
+    assert.equal(await widget.getByRole("slider").getAttribute("aria-valuetext"), await told());
+    await page.keyboard.press("End");
+    assert.ok((await speed()) < fastest - 0.2);
+    await widget.getByLabel("Row length").selectOption({ label: "2048" });
+    assert.match(await told(), /^1 of \d\d?: .*N = 2048/);
+    const others = await widget.locator("svg").first().locator("circle.other").count();
+    assert.ok(others > 200);
+    const dot = widget.locator("svg").nth(1).locator("circle:is(.few, .enough)").last();
+    await dot.scrollIntoViewIfNeeded();
+    const { x, y } = await dot.boundingBox();
+    const before = await told();
+    await page.mouse.move(x + 4, y + 4);
+    assert.notEqual(await told(), before);
+    await close();
+  });
+});
+
+describe("the table of invariances", () => {
+  it("says of each layer whether it notices a change, as the page's table does", async () => {
+    const { page, widget, close } = await open("changes");
+    const same = async () => (await widget.locator("tbody td:last-child").allTextContents()).map((text) => text.includes("same"));
+    assert.deepEqual(await same(), [true, true, false, false, false]); // one example · c
+    assert.equal(Object.keys(LAYERS).length, (await same()).length);
+    await widget.locator("select").focus();
+    const seen = new Set();
+    await page.keyboard.press("Home");
+    for (const _ of Object.keys(CHANGES)) {
+      seen.add((await same()).join());
+      await page.keyboard.press("ArrowDown");
+    }
+    assert.ok(seen.size >= 6, [...seen].join("; "));
+    assert.deepEqual(await same(), [false, true, false, false, true]); // turned, and turned back
+    await widget.locator("select").selectOption({ label: "X → c X" });
+    assert.deepEqual(await same(), [true, true, true, false, false]);
+    await widget.getByRole("slider").fill("-2");
+    assert.deepEqual(await same(), [false, false, false, false, false]);
+    await widget.getByRole("slider").fill("2");
+    await widget.getByLabel("0.3").check();
+    assert.deepEqual(await same(), [false, false, false, false, false]);
+    await close();
+  });
+});
+
+for (const edition of EDITIONS) {
+  it(`${edition}: the effects of all experiments, filtered with the claims, lead to their cells, without a script`, async () => {
+    const { page, close } = await site.open(disk(edition, "behauptungen"), { javaScriptEnabled: false });
+    const rows = page.locator(".effects .effect");
+    const count = await rows.count();
+    assert.ok(count >= 20);
+    assert.ok((await rows.first().boundingBox()).height < 90); // a line or two, no more
+    await page.check("#only-contested");
+    const contested = await page.locator(".effect.contested").count();
+    assert.equal(await page.locator(".effect:visible").count(), contested);
+    assert.ok(contested > 3 && contested < count);
+    await page.check("#only-wrong");
+    assert.ok(await page.locator(".effects .none").isVisible());
+    await page.check("#only-refined");
+    await page.locator(".effect:has-text('C41')").focus();
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/4a_transformer.html#claim-C41");
+    await close();
+  });
+}
