@@ -23,7 +23,7 @@ from book.tools import replications
 from book.tools.claims import PATH, SECTIONS, TAG, VERDICTS, Claim, cells_showing, load
 from book.tools.languages import LANGUAGES
 from book.tools.reading import run_time
-from book.tools.replications import Record, Replication
+from book.tools.replications import OWN, Effect, Record, Replication
 
 CLAIMS = load()
 CLEAR = 3  # standard errors that an effect has to lie from a bound: `Paired.exceeds`
@@ -81,14 +81,14 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     parts = [words["experiment" if claim.experiment else "calculation"]]
     found = record.get(claim.page, Replication([], [], {}))
     fared = [found.cells[cell] for cell in cells if cell in found.cells]
-    runs = [c for c in found.conditions if repeats(claim, found.sweeps.get(c, []))]
+    runs = repetitions(claim, record)
     if runs and len(fared) == len(cells):
         held = sum(not any(condition in cell.failed for cell in fared) for condition in runs)
         parts.append(words["repeated"].format(held=held, all=len(runs)))
     else:
         parts.append(words["once"])
-    if effect := effect_of(claim, page, record):
-        parts.append(f"{claim.effect[language]}: {written_effect(effect, language)}")
+    if by_condition := effect_of(claim, page, record):
+        parts.append(f"{claim.effect[language]}: {in_all(by_condition, runs, language)}")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])
@@ -106,11 +106,13 @@ def effects(
         record: how the cells of the book have fared.
     """
     found = [
-        (claim, effect)
+        (claim, effect, repetitions(claim, record))
         for claim in claims
         if claim.effect and (effect := effect_of(claim, pages[claim.page], record))
     ]
-    ratios = [-CLEAR, CLEAR, *(mean / error for _, (mean, error, _) in found)]
+    ratios: list[float] = [-CLEAR, CLEAR]
+    for _, effect, runs in found:
+        ratios += [effect[run][0] / effect[run][1] for run in {OWN, *runs}]
     low, high = (math.asinh(end / CLEAR) for end in (min(ratios) - 1, max(ratios) + 1))
 
     def place(errors: float) -> float:
@@ -127,34 +129,44 @@ def effects(
             {
                 "claim": claim,
                 "name": with_symbols(claim.effect[language]),
-                "figures": written_effect(effect, language),
-                "at": [place(effect[0] / effect[1] + shift) for shift in (-1, 0, 1)],
+                "figures": in_all(effect, runs, language),
+                "at": [place(effect[OWN][0] / effect[OWN][1] + shift) for shift in (-1, 0, 1)],
+                "again": [place(effect[run][0] / effect[run][1]) for run in runs if run != OWN],
             }
-            for claim, effect in found
+            for claim, effect, runs in found
         ],
     }
 
 
-def effect_of(
-    claim: Claim, page: dict[str, Any], record: Record
-) -> tuple[float, float, int] | None:
-    """Return mean, standard error and number of pairs of the comparison that settles a claim."""
+def effect_of(claim: Claim, page: dict[str, Any], record: Record) -> dict[str, Effect] | None:
+    """Return the comparison that settles a claim, by condition."""
     cells = record.get(claim.page, Replication([], [], {})).cells
     names = (cell["id"] for cell in cells_showing(claim, page))
     shown = (cells[name].effects for name in names if name in cells)
     return next((e[claim.effect["name"]] for e in shown if claim.effect.get("name") in e), None)
 
 
-def written_effect(effect: tuple[float, float, int], language: str) -> str:
-    """Return an effect with its standard error and number of pairs."""
-    mean, error, pairs = effect
-    figures = f"{mean:.3f} ± {error:.3f}".replace(".", LANGUAGES[language]["claims"]["decimal"])
-    return f"{figures} (n = {pairs})".replace("-", "−")
+def in_all(effect: dict[str, Effect], runs: list[str], language: str) -> str:
+    """Return an effect with its standard error and number of pairs, and what repetitions found."""
+    words = LANGUAGES[language]["claims"]
+
+    def figures(condition: str) -> str:
+        mean, error, _ = effect[condition]
+        return f"{mean:.3f} ± {error:.3f}".replace(".", words["decimal"]).replace("-", "−")
+
+    found = f"{figures(OWN)} (n = {effect[OWN][2]})"
+    others = [figures(run) for run in runs if run != OWN]
+    return f"{found}, {words['others']} {'; '.join(others)}" if others else found
 
 
-def repeats(claim: Claim, sweeps: list[str]) -> bool:
-    """Say whether a run of a page repeats what settles a claim, with these sweeps run anew."""
-    return claim.experiment in ("", "live", *sweeps)
+def repetitions(claim: Claim, record: Record) -> list[str]:
+    """Return the conditions under which a page's run repeats what settles a claim."""
+    found = record.get(claim.page, Replication([], [], {}))
+    return [
+        condition
+        for condition in found.conditions
+        if claim.experiment in ("", "live", *found.sweeps.get(condition, ()))
+    ]
 
 
 def written(claim: Claim, language: str, page: dict[str, Any], record: Record) -> list[str]:

@@ -8,7 +8,6 @@ are kept in `_build/replications`, so that an interrupted command goes on where 
 """
 
 import argparse
-import hashlib
 import json
 import os
 from concurrent.futures import Executor
@@ -20,19 +19,17 @@ from unittest.mock import patch
 import nbformat
 from tqdm import tqdm
 
-from book import BOOK, ROOT
+from book import ROOT
 from book.tools import replications
 from book.tools.execute import execute
 from book.tools.notebooks import text
-from book.tools.replications import Cell, Record, Replication
+from book.tools.replications import OWN, Cell, Effect, Record, Replication
 from lnlib.experiments.__main__ import SWEEPS, run_sweep
 from lnlib.experiments.workers import finished, workers
 from lnlib.randomness import VARIABLE
 
 FINISHED = ROOT / "_build" / "replications"
-SWEPT = BOOK / "replications"
-OWN = "0 native"
-CONDITIONS = (OWN, "0 avx2", "0 default", "10000 native", "20000 avx2", "30000 default")
+CONDITIONS = (OWN, "10000 native", "20000 avx2", "30000 default")
 AT_THE_END = """
 import json, sys
 print(json.dumps({
@@ -71,10 +68,8 @@ def observe(page: str, condition: str, recordings: str) -> dict[str, Any]:
 
 
 def sweeps(page: str, folder: Path) -> dict[str, str]:
-    """Return the replicated sweeps that a page reads, each with a hash of its rows."""
-    names = replications.read_by(nbformat.reads(page, as_version=4), folder)
-    rows = {name: replications.rows(folder / f"{name}.json") for name in names}
-    return {name: hashlib.sha256(rows[name]).hexdigest() for name in names}
+    """Return `replications.sweeps` of a page's text."""
+    return replications.sweeps(nbformat.reads(page, as_version=4), folder)
 
 
 def errors(notebook: nbformat.NotebookNode) -> dict[str, str]:
@@ -101,30 +96,34 @@ def summary(
             fingerprint,
             failed,
             {
-                effect: (round(mean, 6), round(error, 6), pairs)
-                for effect, (mean, error, pairs) in seen[OWN]["effects"].items()
+                effect: {
+                    condition: _rounded(found["effects"][effect])
+                    for condition, found in seen.items()
+                    if effect in found["effects"]
+                }
+                for effect in seen[OWN]["effects"]
                 if effect in replications.assigned(source)
             },
         )
         if failed and before and name in before.cells:
             cells[name] = replace(cells[name], remark=before.cells[name].remark)
-    replicated = {c: [*found["sweeps"]] for c, found in seen.items() if found["sweeps"]}
+    replicated = {c: found["sweeps"] for c, found in seen.items() if found["sweeps"]}
     return Replication([*seen], modules, cells, replicated)
+
+
+def _rounded(effect: Effect) -> Effect:
+    mean, error, pairs = effect
+    return round(mean, 6), round(error, 6), pairs
 
 
 def replicate_sweeps(names: list[str], seed: int, executor: Executor) -> None:
     """Run sweeps under other seeds, going on where they stopped."""
     with patch.dict(os.environ, {VARIABLE: str(seed)}):
         for name in names:
-            path = recordings(seed) / f"{name}.json"
+            path = replications.SWEPT / str(seed) / f"{name}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 run_sweep(name, path, executor)
-
-
-def recordings(seed: int) -> Path:
-    """Return the folder of the sweeps that were replicated with an offset of the seeds."""
-    return SWEPT / str(seed)
 
 
 def replicate_pages(
@@ -136,7 +135,7 @@ def replicate_pages(
     for name in names:
         page = text(pages[name])
         for condition in CONDITIONS:
-            key, folder = (name, condition), recordings(int(condition.split()[0]))
+            key, folder = (name, condition), replications.swept(condition)
             if (found := kept(_file(*key), page, folder)) is not None:
                 seen[key] = found
             else:
@@ -194,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     with workers(options.workers, options.scheduler) as executor:
         replicate_sweeps(options.sweep, options.seed, executor)
-        folder = recordings(options.seed)
+        folder = replications.SWEPT / str(options.seed)
         readers = [
             name
             for name in pages

@@ -24,7 +24,11 @@ from book.tools.ledger import asserts
 from book.tools.notebooks import installation, parse, plain, read
 
 PATH = BOOK / "replications.json"
+SWEPT = BOOK / "replications"
 DRAWING = ("lnlib.pages", "lnlib.provenance")  # changes no figure that a cell asserts
+
+OWN = "0 native"  # the book's own seeds, and the instructions of the machine
+Effect = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,13 @@ class Cell:
         fingerprint: of what it runs.
         failed: the conditions under which an assertion failed, each with the error's first line.
         effects: for each comparison that the cell assigns, its mean, standard error and number of
-            pairs, under the book's own seeds.
+            pairs under each condition.
         remark: what is to be done about a failure.
     """
 
     fingerprint: str
     failed: dict[str, str] = field(default_factory=dict)
-    effects: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    effects: dict[str, dict[str, Effect]] = field(default_factory=dict)
     remark: str = ""
 
 
@@ -53,14 +57,14 @@ class Replication:
         conditions: under which it was run: an offset of the seeds and an instruction set each.
         modules: of the library, those that it loads.
         cells: those that assert something, by id.
-        sweeps: for a condition, the sweeps that were run with its seeds, too; under the others
-            the page read the recordings that come with the library.
+        sweeps: for a condition, the sweeps that were run with its seeds, too, each with a hash of
+            its rows; of the others the page read the recordings that come with the library.
     """
 
     conditions: list[str]
     modules: list[str]
     cells: dict[str, Cell]
-    sweeps: dict[str, list[str]] = field(default_factory=dict)
+    sweeps: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 Record = dict[str, Replication]  # by the file stem of the page
@@ -146,6 +150,19 @@ def read_by(notebook: nbformat.NotebookNode, folder: Path) -> list[str]:
     return [name for name in names if any(f'"{name}"' in text for text in texts)]
 
 
+def swept(condition: str) -> Path:
+    """Return the folder of the sweeps that were run with the seeds of a condition."""
+    return SWEPT / condition.split()[0]
+
+
+def sweeps(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, str]:
+    """Return the sweeps of a folder that a page reads, each with a hash of its rows."""
+    return {
+        name: hashlib.sha256(rows(folder / f"{name}.json")).hexdigest()[:16]
+        for name in read_by(notebook, folder)
+    }
+
+
 def rows(path: Path) -> bytes:
     """Return what a recording holds, without when and where it was made."""
     return json.dumps(json.loads(path.read_bytes())["rows"]).encode()
@@ -173,7 +190,7 @@ def code(source: str) -> str:
 
 
 def stale(record: Record, pages: dict[str, nbformat.NotebookNode]) -> list[str]:
-    """Return the pages whose record is missing or was made with other code."""
+    """Return the pages whose record is missing or was made with other code or other sweeps."""
     return [
         page
         for page, notebook in pages.items()
@@ -196,7 +213,12 @@ def first_edition() -> dict[str, nbformat.NotebookNode]:
 
 def _differs(replication: Replication, notebook: nbformat.NotebookNode) -> bool:
     recorded = {name: cell.fingerprint for name, cell in replication.cells.items()}
-    return recorded != fingerprints(notebook, replication.modules)
+    if recorded != fingerprints(notebook, replication.modules):
+        return True
+    return any(
+        replication.sweeps.get(condition, {}) != sweeps(notebook, swept(condition))
+        for condition in replication.conditions
+    )
 
 
 def _source(module: str, root: Path) -> Path:

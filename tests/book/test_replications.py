@@ -65,7 +65,7 @@ def test_the_record_says_what_failed_where_and_keeps_remarks():
     before = Replication([], [], {"own": Cell("", remark="ask more"), "lead": Cell("", remark="?")})
     found = replicate.summary(PAGE, seen, before)
     assert found.conditions == [replicate.OWN, "9 avx2"]
-    assert found.cells["lead"].effects == {"lead": (1.5, 0.25, 2)}
+    assert found.cells["lead"].effects == {"lead": dict.fromkeys(seen, (1.5, 0.25, 2))}
     assert found.cells["lead"].remark == ""
     assert found.cells["own"].failed == {"9 avx2": "AssertionError: x"}
     assert found.cells["own"].remark == "ask more"
@@ -142,6 +142,28 @@ def test_a_page_with_other_code_is_stale():
     assert replications.stale(record, {"page": other}) == ["page"]
 
 
+def test_a_page_whose_sweep_was_replicated_anew_is_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(replications, "SWEPT", tmp_path)
+    sweep = replications.swept("9 native") / "runs.json"
+    sweep.parent.mkdir()
+    notebook = pages_of()
+    prints = replications.fingerprints(notebook, [])
+
+    def stale():
+        cells = {name: Cell(found) for name, found in prints.items()}
+        found = Replication(["9 native"], [], cells, {"9 native": before})
+        return replications.stale({"page": found}, {"page": notebook})
+
+    before = {}
+    assert stale() == []
+    sweep.write_text(json.dumps({"rows": [1]}))
+    assert stale() == ["page"]
+    before = replications.sweeps(notebook, sweep.parent)
+    assert stale() == []
+    sweep.write_text(json.dumps({"rows": [2]}))
+    assert stale() == ["page"]
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     path, found = tmp_path / "page" / "0 native.json", observed()
     assert replicate.kept(path, text(PAGE), tmp_path) is None
@@ -165,7 +187,7 @@ def test_a_page_is_run_again_once_its_sweep_is_replicated(tmp_path):
 
 
 def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(replicate, "SWEPT", tmp_path)
+    monkeypatch.setattr(replications, "SWEPT", tmp_path)
     begun = []
 
     def run_sweep(name, path, executor):
@@ -177,7 +199,7 @@ def test_a_replicated_sweep_stands_where_its_pages_look(tmp_path, monkeypatch):
     for _ in range(2):  # the second time it is there
         replicate.replicate_sweeps(["gan"], 10000, None)
     assert begun == [("gan", "10000")]
-    assert (replicate.recordings(10000) / "gan.json").exists()
+    assert (replications.swept("10000 native") / "gan.json").exists()
     assert replicate.os.environ["LNLIB_SEED"] == "5"
 
 
@@ -194,8 +216,9 @@ CLAIM = Claim("C11", "principle", WORDS, "refined", WORDS, [], "page")
 SHOWN = page(
     cell("1", "setup"), new_code_cell("assert 1", id="lead", metadata={"tags": ["claim-C11"]})
 )
+LEAD = {"0 native": (0.5, 0.125, 16), "9 avx2": (-0.25, 0.125, 16)}
 SHOWN.cells[0].source = "*Run time:* up to 15\N{NO-BREAK SPACE}s."
-FARED = Cell("", {"9 avx2": "AssertionError"}, {"lead": (0.5, 0.125, 16)})
+FARED = Cell("", {"9 avx2": "AssertionError"}, {"lead": LEAD})
 ONE = {"lead": FARED}
 
 
@@ -215,7 +238,7 @@ ONE = {"lead": FARED}
             SHOWN,
             {
                 "page": Replication(
-                    ["0 native", "8 avx2"], [], {"lead": FARED}, {"8 avx2": ["runs"]}
+                    ["0 native", "8 avx2"], [], {"lead": FARED}, {"8 avx2": {"runs": ""}}
                 )
             },
             "Experiment · held in 1 of 1 repetitions · the page runs up to 15\xa0s",
@@ -233,8 +256,15 @@ ONE = {"lead": FARED}
             "Experiment · held in 1 of 1 repetitions · Lead: 0.500 ± 0.125 (n = 16) · "
             "the page runs up to 15\xa0s",
         ),
+        (
+            {"experiment": "live", "effect": {"name": "lead", "de": "Vorsprung", "en": "Lead"}},
+            SHOWN,
+            {"page": Replication(["0 native", "9 avx2"], [], ONE)},
+            "Experiment · held in 1 of 2 repetitions · Lead: 0.500 ± 0.125 (n = 16), "
+            "under other seeds −0.250 ± 0.125 · the page runs up to 15\xa0s",
+        ),
     ],
-    ids=["cited", "new", "recorded", "recorded again", "failed once", "effect"],
+    ids=["cited", "new", "recorded", "recorded again", "failed once", "effect", "other seeds"],
 )
 def test_the_ledger_says_what_a_verdict_rests_on(change, notebook, record, said):
     assert evidence(replace(CLAIM, **change), "en", notebook, record) == said
@@ -267,23 +297,27 @@ def test_german_figures_have_a_comma():
 
 
 def test_effects_are_drawn_in_standard_errors():
-    sure, unsure = (
-        replace(CLAIM, id=number, effect={"name": name, "de": "Vorsprung", "en": "Lead"})
-        for number, name in (("C01", "lead"), ("C02", "less"))
-    )
+    effect = {"de": "Vorsprung", "en": "Lead"}
+    sure = replace(CLAIM, id="C01", experiment="live", effect=effect | {"name": "lead"})
+    unsure = replace(CLAIM, id="C02", experiment="runs", effect=effect | {"name": "less"})
     notebook = copy.deepcopy(SHOWN)
     notebook.cells[-1].metadata["tags"] = ["claim-C01", "claim-C02"]
-    cell = replace(FARED, effects={"lead": (0.5, 0.05, 16), "less": (-0.1, 0.05, 8)})
-    record = {"page": Replication(["0 native"], [], {"lead": cell})}
+    found = {
+        "lead": {"0 native": (0.5, 0.05, 16), "9 avx2": (0.15, 0.05, 16)},
+        "less": dict.fromkeys(("0 native", "9 avx2"), (-0.1, 0.05, 8)),
+    }
+    cell = replace(FARED, effects=found)
+    record = {"page": Replication(["0 native", "9 avx2"], [], {"lead": cell})}
     drawn = effects([sure, unsure], "en", {"page": notebook}, record)
     assert [row["figures"] for row in drawn["rows"]] == [
-        "0.500 ± 0.050 (n = 16)",
+        "0.500 ± 0.050 (n = 16), under other seeds 0.150 ± 0.050",
         "−0.100 ± 0.050 (n = 8)",
     ]
     assert [tick for tick, _ in drawn["ticks"]] == ["−3", "0", "3", "10"]
     ticks = dict(drawn["ticks"])
     (_, ten, beyond), (_, two, _) = (row["at"] for row in drawn["rows"])
     assert ten == pytest.approx(ticks["10"])
+    assert [row["again"] for row in drawn["rows"]] == [[pytest.approx(ticks["3"])], []]
     assert ten < beyond <= 100
     assert drawn["unclear"] == pytest.approx((ticks["−3"], ticks["3"]))
     assert ticks["−3"] < two < ticks["0"] == drawn["zero"]
