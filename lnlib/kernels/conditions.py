@@ -1,6 +1,7 @@
 """Under what conditions a device is measured: which it is, at what clocks, with which code."""
 
 import hashlib
+import os
 import subprocess
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # n
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Return all on which a measurement depends: versions, device, revision.
+    """Return all on which a measurement depends: versions, device, which Liger, revision.
 
     Example:
         >>> about = provenance(torch.device("cpu"))
@@ -28,7 +29,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
     """
     versions = installed("triton", "numba", "numpy", *peers.PEERS)
     about = environment() | hardware(device) | card(device)
-    return about | {"versions": versions, "revision": revision()}
+    liger = {"LIGER_KERNEL_IMPL": os.environ.get("LIGER_KERNEL_IMPL")}
+    return about | {"versions": versions, **liger, "revision": revision()}
 
 
 def card(device: torch.device) -> dict[str, Any]:

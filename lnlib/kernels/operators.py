@@ -22,7 +22,9 @@ from lnlib import formula
 from lnlib.kernels import launch
 from lnlib.kernels.launch import Launch
 
-MANY = 2**31  # rows: Triton compiles anew for a number of 64 bits
+# Rows; from here on, Triton compiles anew, for a number of 64 bits. The last programs × BLOCK_M
+# below are too many as well: there the backward pass's counter of 32 bits overflows.
+MANY = 2**31
 HERE = nullcontext()
 
 

@@ -48,7 +48,10 @@ def of_lnlib(operation: str) -> Call:
 
 
 def of_liger(operation: str) -> Call | None:
-    """Return the operator of Liger-Kernel 0.8, `liger_kernel.ops`."""
+    """Return the operator of Liger-Kernel 0.8, `liger_kernel.ops`.
+
+    These are its Triton kernels unless `LIGER_KERNEL_IMPL` says otherwise.
+    """
     from liger_kernel import ops
 
     calls: dict[str, Call] = {
@@ -172,31 +175,22 @@ def of_jax(operation: str) -> Call | None:
 
 def of_onnx_runtime(operation: str) -> Call | None:
     """Return a session of ONNX Runtime with one node, which has no gradients."""
-    import onnxruntime
-    from onnx import TensorProto, helper
+    from lnlib.parity import onnx
 
     nodes = {"layer_norm": "LayerNormalization", "rms_norm": "RMSNormalization"}
     if not (node := nodes.get(operation)):
         return None
-    names = ["x", "weight", "bias"] if operation == "layer_norm" else ["x", "weight"]
-
-    def value(name: str) -> Any:
-        shape = ["M", "N"] if name in ("x", "y") else ["N"]
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    inputs: dict[str, tuple[str, ...]] = {"x": ("M", "N"), "weight": ("N",)}
+    if operation == "layer_norm":
+        inputs["bias"] = ("N",)
 
     @cache
     def session(eps: float, threads: int) -> Any:
-        only = helper.make_node(node, names, ["y"], epsilon=eps)
-        graph = helper.make_graph([only], node, [*map(value, names)], [value("y")])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        model = onnx.model(node, inputs, {"y": ("M", "N")}, opset=23, epsilon=eps)
+        return onnx.session(model, threads)
 
     def norm(x: Tensor, w: Tensor, b: Tensor, eps: float) -> Tensor:
-        given = dict(zip(names, (t.detach().numpy() for t in (x, w, b)), strict=False))
+        given = dict(zip(inputs, (t.detach().numpy() for t in (x, w, b)), strict=False))
         (y,) = session(eps, torch.get_num_threads()).run(None, given)
         return torch.from_numpy(y)
 

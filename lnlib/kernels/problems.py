@@ -91,8 +91,8 @@ def problems(device: torch.device) -> list[Problem]:
     """Return what is measured, the most telling first.
 
     On a GPU: the sweep; a residual; rows of real models and of decoding; the norm of queries, which
-    are a view of a projection to queries, keys and values; float32. On a CPU: the sweep; a small
-    input; images.
+    are a view of a projection to queries, keys and values; rows that begin at no multiple of 16
+    bytes; float32. On a CPU: the sweep; a small input; images.
     """
     dtype, elements = usual_dtype(device), fitting(device)
     if interpreting():
@@ -113,10 +113,11 @@ def problems(device: torch.device) -> list[Problem]:
     first, *models = (Shape(TOKENS, n, name) for name, n in MODELS.items())
     one, *decoded = (Shape(m, n, "decoding") for n in (4096, 8192) for m in DECODED)
     queries, *shorter = (Shape(TOKENS * HEADS, n, "queries", HEADS) for n in (128, 64))
+    odd = Shape(elements // 1001, 1001, "unaligned")
     return [
         *_each(PLAIN, dtype, sweep(elements)),
         *_each(ADDED, dtype, [Shape(elements // 2 // n, n, "residual") for n in (4096, 8192)]),
-        *_each(PLAIN, dtype, [first, one, queries]),
+        *_each(PLAIN, dtype, [first, one, queries, odd]),
         *_each(PLAIN, torch.float32, sweep(elements // 2, (1024, 4096, 16384, 256))),
         *_each(PLAIN, dtype, [*models, *decoded, *shorter]),
     ]

@@ -1,10 +1,13 @@
 """ONNX: models with one node, `LayerNormalization`, executed by ONNX Runtime."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lnlib.parity.library import Array, Convention, Parameters
+
+Shapes = Mapping[str, tuple[str | int, ...]]
 
 CONVENTION = Convention(
     module="onnxruntime", axes="axis", axes_are="first index", eps=1e-5, weight="Scale",
@@ -42,7 +45,8 @@ def read(layer: Any) -> Parameters:
 
 def apply(layer: Any, x: Array) -> Array:
     """Return what a model makes of an array."""
-    return _run(layer, x)[0]
+    y: Array = session(layer).run(None, {"x": x})[0]
+    return y
 
 
 def default(size: int) -> Any:
@@ -55,49 +59,48 @@ def step(x: Array) -> tuple[Array, Array, Array]:
     size = x.shape[1]
     ones, zeros = np.ones(size, x.dtype), np.zeros(size, x.dtype)
     stored = {"scale": ones, "bias": zeros, "mean": zeros, "var": ones}
-    outputs = {"y": ("N", size), "new_mean": (size,), "new_var": (size,)}
-    y, mean, variance = _run(_model("BatchNormalization", stored, outputs, training_mode=1), x)
+    outputs: Shapes = {"y": ("N", size), "new_mean": (size,), "new_var": (size,)}
+    layer = model("BatchNormalization", {"x": ("N", size)}, outputs, stored, training_mode=1)
+    y, mean, variance = session(layer).run(None, {"x": x})
     return y, mean, variance
 
 
 def _layer_norm(weight: Array, bias: Array, **attributes: Any) -> Any:
-    stored, outputs = {"weight": weight, "bias": bias}, {"y": ("N", *weight.shape)}
-    return _model("LayerNormalization", stored, outputs, **attributes)
+    shape, stored = ("N", *weight.shape), {"weight": weight, "bias": bias}
+    return model("LayerNormalization", {"x": shape}, {"y": shape}, stored, **attributes)
 
 
-def _model(
-    operator: str,
-    stored: dict[str, Array],
-    outputs: dict[str, tuple[str | int, ...]],
-    **attributes: Any,
-) -> Any:
-    """Return a model with one node; `x`, its input, has the shape of `y`."""
+def model(
+    operator: str, inputs: Shapes, outputs: Shapes, stored: Mapping[str, Array] | None = None,
+    *, opset: int = 17, **attributes: Any,
+) -> Any:  # fmt: skip
+    """Return a model with one node, which takes the inputs and then what is stored.
+
+    Everything has the dtype of what is stored; if nothing is, float32.
+    """
     import onnx
     from onnx import helper, numpy_helper
 
-    kind = helper.np_dtype_to_tensor_dtype(next(iter(stored.values())).dtype)
-    x, *found = (
-        helper.make_tensor_value_info(name, kind, shape)
-        for name, shape in {"x": outputs["y"], **outputs}.items()
+    arrays = [numpy_helper.from_array(array, name) for name, array in (stored or {}).items()]
+    kind = arrays[0].data_type if arrays else onnx.TensorProto.FLOAT
+    given, found = (
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
+        for shapes in (inputs, outputs)
     )
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["x", *stored], [*outputs], **attributes)],
-        operator,
-        [x],
-        found,
-        [numpy_helper.from_array(array, name) for name, array in stored.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    node = helper.make_node(operator, [*inputs, *(stored or ())], [*outputs], **attributes)
+    graph = helper.make_graph([node], operator, given, found, arrays)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    onnx.checker.check_model(made, full_check=True)
+    return made
 
 
-def _run(model: Any, x: Array) -> list[Array]:
+def session(model: Any, threads: int = 0) -> Any:
+    """Return a session of ONNX Runtime on so many threads; 0: as many as it likes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return list(session.run(None, {"x": x}))
