@@ -268,7 +268,7 @@ def points() -> list[Row]:
         *(({"placement": placement}, RATES, 8) for placement in placements),
         ({"qk_norm": True}, RATES, 8),
         *(({"norm": n, "start": s}, RATES, 8) for n in ("LN", "none") for s in starts),
-        ({"norm": "none"}, (*LOW[:2], *RATES), 8),
+        ({"norm": "none"}, RATES, 8),
         ({"placement": "post", "warmup": 50}, post, 8),
         *(({"placement": p, "warmup": 50}, RATES, 8) for p in ("pre", "deepnorm")),
         *(({"placement": "post", "steps": 400, "warmup": w}, LOW, 8) for w in (0, 50)),
@@ -284,9 +284,9 @@ def deep_points() -> list[Row]:
     return _points([
         *(({"depth": 24, "start": start}, RATES[:3], 8) for start in ("plain", "zero")),
         ({"depth": 24, "start": "1/√(2L)"}, RATES[:4], 8),
-        ({"depth": 24, "start": "λ = 0.1"}, RATES[1:4], 16),
+        ({"depth": 24, "start": "λ = 0.1"}, RATES[1:4], 8),
         ({"depth": 24, "start": "λ = 1e-5"}, RATES[1:], 8),
-        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:], 16) for s in small),
+        *(({"depth": 24, "start": s, "branch_rate": 0.25}, RATES[1:], 8) for s in small),
     ])  # fmt: skip
 
 
