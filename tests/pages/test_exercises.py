@@ -92,6 +92,42 @@ def into(function):
     return loop
 
 
+def in_halves(merge):
+    """Differentiate both halves of the rows; merge their gradients of γ."""
+
+    def differentiate(norm, x, weight, dy):
+        parts = []
+        for rows, above in zip(x.chunk(2), dy.chunk(2), strict=True):
+            leaves = rows.clone().requires_grad_(), weight.clone().requires_grad_()
+            parts.append(torch.autograd.grad(norm(*leaves), leaves, above))
+        (dx, dw), (other_dx, other_dw) = parts
+        return torch.cat([dx, other_dx]), merge(dw, other_dw)
+
+    return differentiate
+
+
+def descending(exchange):
+    """Descend with what an exchange makes of the gradient on one process."""
+
+    def ten_steps(gain, tokens, target, rate, total):
+        x_hat = F.layer_norm(tokens, tokens.shape[1:])
+        for _ in range(10):
+            gain = gain - rate * exchange(((gain * x_hat - target) * x_hat).sum(0), total)
+        return gain
+
+    return ten_steps
+
+
+def shrinking(*names):
+    """Shrink what is named in a net."""
+
+    def shrink(net, factor):
+        for name in names:
+            net.get_parameter(name).mul_(factor)
+
+    return shrink
+
+
 class Plain(nn.RMSNorm):
     def __init__(self, n):
         super().__init__(n, 1e-6)
@@ -108,6 +144,18 @@ WRONG = [  # answers, and what is said about them
     ("ex-ten-undo", [25, 10], "γ is σ here, not σ²."),
     ("ex-principle-fiber", [[-5, 1, 3, 9]], "μ and σ are swapped."),
     ("ex-principle-means", [dict.fromkeys(("LN (C)", "LN (T, C)", "BN", "IN", "GN"), (12, 1))], ""),
+    ("ex-back-two", [1], "This is r; with two entries every gradient points along x̂."),
+    ("ex-back-two", [1e-3], "is too large."),
+    (
+        "ex-back-radial",
+        [lambda x, g, eps: (eps * g * normed(x, eps=eps)).sum()],
+        "r has the power of three.",
+    ),
+    (
+        "ex-back-radial",
+        [lambda x, g, eps: (eps * spread(x, eps=eps) ** -1.5 * g * x).sum()],
+        "Of each row it is c that counts, not x.",
+    ),
     (
         "ex-back-outside",
         [lambda x, dy, eps: (dy - mean(dy)) / (root(spread(x)) + eps)],
@@ -131,6 +179,8 @@ WRONG = [  # answers, and what is said about them
         [lambda x, eps: (x - mean(x)) / (root(spread(x)) + eps)],
         "On a constant vector the gradient is not finite.",
     ),
+    ("ex-collapse", [0.01, 0.01], "RMSNorm subtracts no mean."),
+    ("ex-collapse", [0.97, 0.97], "What all have in common after ReLU is a mean."),
     ("ex-diff-leak", [lambda known, seen: known.mean(0)], "expected"),
     ("ex-diff-equal", [np.arange(8.0).reshape(1, 2, 2, 2)], "The channels differ in their mean."),
     (
@@ -166,10 +216,19 @@ WRONG = [  # answers, and what is said about them
         [lambda x, weight, bias, eps: normed(x, eps=eps) * weight + bias],
         "Another order: this one loses no digits at mean 10⁴.",
     ),
+    ("ex-impl-saved", [2, 2 / 768], "is too large."),
+    ("ex-impl-saved", [1, 1 / 1024], "x̂ = (x − μ) r needs both."),
+    ("ex-gpu-spill", [255, 0], "That is the most the compiler gives to one thread."),
     ("ex-gpu-cache", [379e3], "An entry has two bytes."),
     ("ex-gpu-rms", [4], "The mean is stored in two parts."),
     ("ex-gpu-little", [4, 16, 1.5], "64 warps fit, but registers do not."),
     ("ex-gpu-lock", [lambda shares, K, orders: len(orders)], "expected"),
+    ("ex-gpu-micro", [in_halves(lambda a, b: (a + b) / 2), True, False],
+     "The gradients are added, not averaged."),
+    ("ex-gpu-micro", [in_halves(lambda a, b: b), True, False], "That is dγ of the last half."),
+    ("ex-gpu-micro", [in_halves(torch.add), True, True], "It is another sum of the same numbers."),
+    ("ex-gpu-output", [3, 9.77], "Rounding is off by half a step at most."),
+    ("ex-gpu-output", [4, 4.88], "y takes the place of x."),
     ("ex-gpu-programs", [7040], "It is two programs with two sums each, written and read."),
     (
         "ex-gpu-flight",
@@ -177,6 +236,12 @@ WRONG = [  # answers, and what is said about them
         "One stage is being computed, the others are under way.",
     ),
     ("ex-gpu-predict", [79, 5], "It is read and written."),
+    ("ex-gpu-cache-size", [lambda size, seconds: size / seconds / 1e9, lambda size: 2 * size],
+     "A copy reads and writes."),
+    ("ex-gpu-cache-size", [lambda size, seconds: 2 * size / seconds / 1e9, lambda size: size],
+     "Source and target are both in the cache."),
+    ("ex-gpu-suspicious", [67.1, 28], "An entry has two bytes."),
+    ("ex-gpu-suspicious", [33.6, 8.5], "This is the report’s."),
     ("ex-gpu-one-turn", [[0.74, 0.65, 0.64, 0.65]], "Backward moves three tensors, a copy two."),
     ("ex-gpu-break-even", [3265, 665], "Five tensors are moved."),
     (
@@ -196,6 +261,12 @@ WRONG = [  # answers, and what is said about them
     ),
     ("ex-dist-group", [lambda G, C, P: G >= P], "A cut may run through a group all the same."),
     ("ex-dist-latency", [500_000], "A number has four bytes."),
+    ("ex-dist-forgotten", [descending(lambda own, total: own)], "The gradient of γ is not summed."),
+    (
+        "ex-dist-forgotten",
+        [descending(lambda own, total: total(own) / 2)],
+        "The gradients are added, not averaged.",
+    ),
     (
         "ex-cpu-rms",
         [into(lambda x, weight, eps: normed(x, eps=eps) * weight)],
@@ -213,6 +284,8 @@ WRONG = [  # answers, and what is said about them
         [lambda x, weight, bias, eps, block: normed(x, eps=eps) * weight + bias],
         "expected",
     ),
+    ("ex-cpu-rows", [lambda cache: cache / 8, 2, 3, 3], "Until then only x has been read."),
+    ("ex-cpu-rows", [lambda cache: cache / 4, 2, 2, 3], "The second time x is not in the cache."),
     ("ex-which-hand", [False, False, 0.1], "ε is under the root."),
     ("ex-which-hand", [True, False, 0.01], "is not right."),
     ("ex-which-write", [nn.LayerNorm], "This is no RMSNorm."),
@@ -230,6 +303,12 @@ WRONG = [  # answers, and what is said about them
         [lambda d, T: 1 / (1 + T * np.exp(-2 * d**0.5))],
         "There are T − 1 others.",
     ),
+    ("ex-transformer-only-pre", [lambda beta: not beta.any()], "β need not be 0 for that."),
+    ("ex-transformer-only-pre", [lambda beta: True], "expected"),
+    ("ex-recurrent-gamma", [lambda gamma, tau: gamma / tau, 3.27],
+     "The state is γ x̂ + x, not x alone."),
+    ("ex-recurrent-gamma", [lambda gamma, tau: gamma / np.hypot(gamma, tau), 0.29],
+     "That is one step."),
     (
         "ex-generative-pixel",
         [lambda x: F.rms_norm(x, x.shape[1:], eps=1e-8)],
@@ -248,6 +327,34 @@ WRONG = [  # answers, and what is said about them
     ),
     ("ex-optimization-hurt", [random_task], "Without a norm the net is right in less than 80%."),
     ("ex-regularization-noise", [100], "The noise falls with the root of B."),
+    (
+        "ex-regularization-angle",
+        [lambda rate, penalty, g: ((rate * penalty) ** 0.5, (rate * g**2 / penalty) ** 0.25)],
+        "Decay takes 2ηλ of ‖W‖², not ηλ.",
+    ),
+    (
+        "ex-regularization-angle",
+        [lambda rate, penalty, g: (g * (2 * rate * penalty) ** 0.5, 1)],
+        "expected",
+    ),
+    (
+        "ex-regularization-gamma",
+        [shrinking("1.weight", "1.bias")],
+        "The bias of the linear layer has to shrink, too.",
+    ),
+    ("ex-regularization-gamma", [shrinking("1.weight", "3.bias")], "expected"),
+    ("ex-regularization-gamma", [shrinking("3.weight", "3.bias")],
+     "γ has not shrunk by this factor."),
+    (
+        "ex-invariances-memorize",
+        [{"none": 0, "LN": 2, "groups": 32, "ReLU": 64}],
+        "The mean is linear.",
+    ),
+    (
+        "ex-invariances-memorize",
+        [{"none": 0, "LN": 1, "groups": 4, "ReLU": 64}],
+        "A group has four entries.",
+    ),
     ("ex-invariances-shift", [lambda W: np.ones(len(W))], "LN(W x) notices this b."),
     (
         "ex-invariances-ghost",
@@ -301,12 +408,21 @@ WRONG = [  # answers, and what is said about them
         [lambda alpha: 90 * alpha],
         "It is the chord that is divided, not the arc.",
     ),
+    ("ex-without-share", [{5: (0.5, 0.5), 60: (0.5, 0.5)}], "kept[5][1] = 0.5:"),
+    ("ex-without-share", [{5: (1, 0.3), 60: (0.5, 0.4)}],
+     "its error is more than 6% larger than another’s."),
     ("ex-related-config", [36 * 2 * (4096 + 128)], "One more norm follows the last block."),
     (
         "ex-related-eps",
         [{"BERT": 0, "GPT-2": 52.6, "Gemma 3": 10}, 0.022],
         "The row is shortened by the root of this.",
     ),
+    ("ex-related-slope", [lambda W: W / np.linalg.norm(W), lambda eps: np.arange(8)],
+     "That is the root of the sum of all squares."),
+    ("ex-related-slope", [lambda W: W / np.linalg.norm(W, 2), lambda eps: np.arange(8)],
+     "The slope is below 99% of 1/√ε."),
+    ("ex-related-slope", [lambda W: W / np.linalg.norm(W, 2), lambda eps: np.ones(8)],
+     "All entries of the row are equal."),
 ]  # fmt: skip
 
 
@@ -336,6 +452,11 @@ def test_a_kernel_without_the_gate_is_not_right_yet():
         tl.store(Y + row + at, x * tl.rsqrt(tl.sum(x * x) / N + eps) * w, mask=at < N)
 
     assert "The gate is missing." in judge("ex-gpu-gate", [without_gate])
+
+
+def test_the_largest_program_spills():
+    pytest.importorskip("triton")
+    assert "That is a row that fits." in judge("ex-gpu-spill", [64, 0])
 
 
 def test_every_check_has_a_mistake():

@@ -1,5 +1,6 @@
 """The exercises of chapters 4 and 5: applications, theory."""
 
+import copy
 import math
 from typing import Any
 
@@ -28,6 +29,41 @@ def transformer_sharp(largest: Function) -> Cases:
             "There are T − 1 others.": 1 / (1 + T * math.exp(-2 * d**0.5)),
         }
         yield Call(largest, {"d": d, "T": T}, want, slips, close=1e-9)
+
+
+def transformer_only_pre(works: Function) -> Cases:
+    """Whether RMSNorm does as LN does in three blocks of Post-LN with this β."""
+    for entries in (0, 0, 0, 0), (2, -1, -3, 2), (1, 1, 1, 1), (3, 0, -1, 0):
+        beta = torch.tensor(entries, dtype=torch.float64)
+        start, matrix = map(torch.from_numpy, draw(4, 4, count=2))
+        streams = []
+        for norm, W in (
+            (F.layer_norm, matrix),
+            (F.rms_norm, matrix - matrix.mean(1, keepdim=True)),
+        ):
+            stream = start - start.mean(1, keepdim=True)
+            for _ in range(3):
+                stream = norm(stream + stream @ W, (4,), eps=1e-5) + beta
+            streams.append(stream)
+        slips = {"β need not be 0 for that.": not any(entries)}
+        same = (streams[0] - streams[1]).abs().max().item() < 1e-9
+        yield Call(works, {"beta": beta}, same, slips)
+
+
+def recurrent_gamma(factor: Function, gamma: Any) -> Cases:
+    """What one step leaves of a gradient, and the γ with which 60 steps leave a half."""
+    for g, tau in (0.5, 1.0), (3.0, 4.0):
+        slips = {
+            "The state is γ x̂ + x, not x alone.": g / tau,
+            "The state is γ x̂ + x, not γ x̂ alone.": 1.0,
+            "Variances add, not standard deviations.": g / (g + tau),
+            "It is a root: σ, not σ².": g**2 / (g**2 + tau**2),
+        }
+        given = {"gamma": g, "tau": tau}
+        yield Call(factor, given, g / (g**2 + tau**2) ** 0.5, slips, close=1e-9)
+    one, as_square, right = (0.5 / (4 ** (1 / n) - 1) ** 0.5 for n in (1, 120, 60))
+    slips = {"That is one step.": one, "It is a root: σ, not σ².": as_square}
+    yield Value("gamma", gamma, right, slips, close=0.02)
 
 
 def generative_pixel(pixel_norm: Function) -> Cases:
@@ -98,6 +134,49 @@ def regularization_noise(batch: Any) -> Cases:
     yield Value("batch", batch, 10_000, {"The noise falls with the root of B.": 100})
 
 
+def regularization_angle(settled: Function) -> Cases:
+    """How far a step turns W in equilibrium, and how long W is then."""
+    for rate, penalty, g in (0.5, 0.002, 1.0), (0.5, 0.002, 10.0), (0.1, 0.02, 1.0):
+        angle, length = (2 * rate * penalty) ** 0.5, (rate * g**2 / (2 * penalty)) ** 0.25
+        slips = {
+            "Decay takes 2ηλ of ‖W‖², not ηλ.": (angle / 2**0.5, length * 2**0.25),
+            "The angle is in radians.": (math.degrees(angle), length),
+            "That is ‖W‖².": (angle, length**2),
+        }
+        given = {"rate": rate, "penalty": penalty, "g": g}
+        yield Call(settled, given, (angle, length), slips, close=0.03)
+
+
+def regularization_gamma(shrink: Function) -> Cases:
+    """A net whose output stays while the γ of a norm in it shrinks."""
+    torch.manual_seed(SEED)
+    net = nn.Sequential(
+        nn.Linear(3, 6), nn.LayerNorm(6, 0.0), nn.ReLU(), nn.Linear(6, 6), nn.LayerNorm(6, 0.0)
+    ).double()  # fmt: skip
+    nn.init.normal_(net.get_parameter("1.bias"))
+    probe, changed = torch.from_numpy(next(draw(4, 3))), copy.deepcopy(net)
+
+    @torch.no_grad()
+    def output(factor: float) -> Any:
+        shrink(changed, factor)
+        return changed(probe)
+
+    @torch.no_grad()
+    def otherwise(*names: str) -> Any:
+        other = copy.deepcopy(net)
+        for name in names:
+            other.get_parameter(name).mul_(0.1)
+        return other(probe)
+
+    slips = {
+        "β has to shrink, too.": otherwise("1.weight"),
+        "The bias of the linear layer has to shrink, too.": otherwise("1.weight", "1.bias"),
+    }
+    yield Call(output, {"factor": 0.1}, net(probe), slips, close=1e-9)
+    before, after = (n.get_parameter("1.weight") for n in (net, changed))
+    yield Holds(torch.allclose(after, 0.1 * before), "γ has not shrunk by this factor.")
+
+
 def invariances_shift(direction: Function) -> Cases:
     """A shift of the input that LN(W x) does not notice."""
     for width in 2, 6:
@@ -106,6 +185,17 @@ def invariances_shift(direction: Function) -> Cases:
         yield Holds(b.shape == (width,) and np.abs(b).max() > 0, "b should be a vector, and not 0.")
         moved, still = (normalized(v @ W.T, (1,), 1e-5) for v in (x + 5 * b / np.abs(b).max(), x))
         yield Holds(np.abs(moved - still).max() < 1e-9, "LN(W x) notices this b.")
+
+
+def invariances_memorize(quantities: Any) -> Cases:
+    """How many numbers per row are not linear in it, among 64 entries."""
+    want = {"none": 0, "LN": 1, "groups": 64 // 4, "ReLU": 64}
+    slips = {
+        "The mean is linear.": {**want, "LN": 2, "groups": 32},
+        "A group has four entries.": {**want, "groups": 4},
+        "ReLU decides for every entry.": {**want, "ReLU": 1},
+    }
+    yield Value("quantities", quantities, want, slips, close=0)
 
 
 def invariances_ghost(loss: Function) -> Cases:

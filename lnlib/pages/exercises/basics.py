@@ -63,6 +63,18 @@ def principle_means(means: Any) -> Cases:
 # --- the backward pass ----------------------------------------------------------------------------
 
 
+def back_two(factor: Any) -> Cases:
+    """What two entries leave of g − ⟨g⟩ at σ = 1 and ε = 1e-5."""
+    g = np.array([[1.0, -1.0]])
+    _, cache = reference.layer_norm_forward(g, (2,), eps=1e-5)
+    right = reference.layer_norm_backward(g, cache)[0][0, 0]
+    slips = {
+        "This is r; with two entries every gradient points along x̂.": cache.stats.rstd[0, 0],
+        "Without ε it would be 0.": 0.0,
+    }
+    yield Value("factor", factor, right, slips)
+
+
 def back_outside(backward: Function) -> Cases:
     """The backward pass with ε beside σ."""
     for eps in EPSILONS:
@@ -94,6 +106,22 @@ def back_partial(backward: Function) -> Cases:
                 "Only the first k entries move q.": q * (g - x_hat * all_of_them),
             }
             yield Call(backward, {"x": x, "g": g, "k": k, "eps": eps}, want, slips)
+
+
+def back_radial(inner: Function) -> Cases:
+    """The inner product of W and its gradient, from x = W z and the gradient of the output."""
+    for eps in EPSILONS:
+        for rows, width in (1, 3), (4, 8):
+            z, W, g = (next(draw(*shape)) for shape in ((rows, 2), (width, 2), (rows, width)))
+            x = z @ W.T
+            x_hat, cache = reference.layer_norm_forward(x, (width,), eps=eps)
+            r, want = cache.stats.rstd, (W * (reference.layer_norm_backward(g, cache)[0].T @ z))
+            slips = {
+                "Of each row it is c that counts, not x.": (eps * r**3 * g * x).sum(),
+                "Of each row it is c that counts, not x̂.": (eps * r**3 * g * x_hat).sum(),
+                "r has the power of three.": (eps * g * x_hat).sum(),
+            }
+            yield Call(inner, {"x": x, "g": g, "eps": eps}, want.sum(), slips, close=1e-6)
 
 
 def back_half(repair: Function) -> Cases:
@@ -176,6 +204,28 @@ def nan(norm: Function) -> Cases:
         inside = functional.layer_norm(ordinary, (3,), eps=eps)
         changed = torch.allclose(norm(ordinary, eps), inside, rtol=0, atol=1e-12)
         yield Call(norm, {"x": ordinary, "eps": eps}, inside if changed else want)
+
+
+def collapse(rms_norm: Any, centering: Any) -> Cases:
+    """How alike digits are after 30 layers, with RMSNorm after ReLU and with centering."""
+    from sklearn.datasets import load_digits
+
+    images = load_digits().data
+    for given, after, otherwise in (
+        (rms_norm, reference.rms_norm, "RMSNorm subtracts no mean."),
+        (
+            centering,
+            lambda h, shape: h - h.mean(1, keepdims=True),
+            "What all have in common after ReLU is a mean.",
+        ),
+    ):
+        generator = np.random.default_rng(SEED)
+        h = (images[:100] - images.mean()) / images.std()
+        for _ in range(30):
+            w = generator.normal(0, (2 / h.shape[1]) ** 0.5, (h.shape[1], 256))
+            h = after(np.maximum(h @ w, 0), (256,))
+        unit = h / np.linalg.norm(h, axis=1, keepdims=True)
+        yield Holds(abs(given - (unit @ unit.T).mean()) < 0.1, otherwise)
 
 
 # --- the difference, and batch size ---------------------------------------------------------------

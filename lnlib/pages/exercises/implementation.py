@@ -1,5 +1,8 @@
 """The exercises of chapter 3: libraries, kernels, measurements, processes, detection."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +75,16 @@ def impl_shift(folded: Function) -> Cases:
     yield Holds(lost > 1e-4, "Another order: this one loses no digits at mean 10⁴.")
 
 
+def impl_saved(numbers: Any, share: Any) -> Cases:
+    """What the backward pass is told of a row, beside 1024 entries."""
+    row = next(draw(1, 1024))
+    stats = reference.layer_norm_forward(row, (1024,))[1].stats
+    right = sum(kept.size for kept in stats if kept is not None)
+    yield Value("numbers", numbers, right, {"x̂ = (x − μ) r needs both.": 1})
+    slips = {"There are two numbers.": 1 / row.size, "It is a share, not percent.": 200 / row.size}
+    yield Value("share", share, right / row.size, slips, close=0.03)
+
+
 # --- kernels for a GPU ----------------------------------------------------------------------------
 
 
@@ -81,6 +94,22 @@ def gpu_cache(columns: Any) -> Cases:
     cached = columns < 0.75 * longest
     slips = {"An entry has two bytes.": 2 * longest, "132 rows are in progress.": 132 * longest}
     yield Value("columns", columns, longest / 2 if cached else longest, slips, close=0.05)
+
+
+def gpu_spill(registers: Any, spilled: Any) -> Cases:
+    """Registers for each of 1024 threads, and what finds none in a row as long as all of them."""
+    slips = {"That is the most the compiler gives to one thread.": 255}
+    yield Value("registers", registers, 65536 // 1024, slips, close=0)
+    program = (
+        "from lnlib.kernels import launch, machine_code\n"
+        'how = launch.Launch("forward_kernel", 1, 65536, 32)\n'
+        "print(machine_code.facts(how, 65536, 90).spills)"
+    )
+    compiled = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=compiled, capture_output=True, check=True)
+    slips = {"That is a row that fits.": 0}
+    yield Value("spilled", spilled, int(done.stdout), slips, close=0)
 
 
 def gpu_rms(bytes_per_row: Any) -> Cases:
@@ -147,11 +176,49 @@ def gpu_lock(different: Function) -> Cases:
         yield Call(different, given, len(bits))
 
 
+def gpu_micro(in_halves: Function, same_dx: Any, same_dgamma: Any) -> Cases:
+    """The gradients of a batch in two halves, and which of them keep every bit."""
+
+    def norm(x: Any, weight: Any) -> Any:
+        return F.layer_norm(x, weight.shape, weight)
+
+    def computed(x: Any, weight: Any, dy: Any) -> Any:
+        return in_halves(norm, x, weight, dy)
+
+    for shape in (2, 3), (64, 20):
+        x, dy = (torch.from_numpy(v.astype(np.float32)) for v in draw(*shape, count=2))
+        leaves = x.requires_grad_(), torch.ones(shape[1], requires_grad=True)
+        dx, dw = torch.autograd.grad(norm(*leaves), leaves, dy)
+        half = len(x) // 2
+        last = torch.autograd.grad(norm(x[half:], leaves[1]), leaves[1], dy[half:])[0]
+        slips = {
+            "The gradients are added, not averaged.": (dx, dw / 2),
+            "That is dγ of the last half.": (dx, last),
+        }
+        given = {"x": x.detach(), "weight": leaves[1].detach(), "dy": dy}
+        yield Call(computed, given, (dx, dw), slips, close=1e-5)
+    yield Value("same_dx", same_dx, True, {"Each row stands on its own.": False})
+    other = {"It is another sum of the same numbers.": True}
+    yield Value("same_dgamma", same_dgamma, False, other)
+
+
 def gpu_programs(rows: Any) -> Cases:
     """From where on two programs per multiprocessor add less than 5%."""
     right = 2 * PROCESSORS * 16 / 6 / 0.05
     slips = {"It is two programs with two sums each, written and read.": right / 2}
     yield Value("rows", rows, right, slips)
+
+
+def gpu_output(units: Any, error: Any) -> Cases:
+    """What a backward pass from the output moves, and how far off x̂ can be in it."""
+    yield Value("units", units, 3, {"dy is read, too.": 2, "y takes the place of x.": 4})
+    step = float(np.spacing(np.float16(1)))
+    slips = {
+        "The division by γ is missing.": step / 2,
+        "Rounding is off by half a step at most.": step / 1e-4,
+        "Above 1 the steps are twice as long as below.": step / 4 / 1e-4,
+    }
+    yield Value("error", error, step / 2 / 1e-4, slips, close=0.03)
 
 
 def gpu_flight(kibibytes: Any) -> Cases:
@@ -173,6 +240,32 @@ def gpu_predict(t4: Any, h200: Any) -> Cases:
     for name, value, bandwidth in ("t4", t4, 0.32e6), ("h200", h200, 4.8e6):
         slips = {"It is read and written.": size / bandwidth / 2}
         yield Value(name, value, size / bandwidth, slips, close=0.06)
+
+
+def gpu_cache_size(bandwidth: Function, cache: Function) -> Cases:
+    """What a copy moves in a second, and the cache that a drop of this tells of."""
+    for size, seconds in (2**16, 1e-5), (2**26, 0.02):
+        slips = {
+            "A copy reads and writes.": size / seconds / 1e9,
+            "GB/s are asked for.": 2 * size / seconds,
+        }
+        given = {"size": size, "seconds": seconds}
+        yield Call(bandwidth, given, 2 * size / seconds / 1e9, slips, close=1e-9)
+    for size in 2**14, 2**20:
+        slips = {"Source and target are both in the cache.": size}
+        yield Call(cache, {"size": size}, 2 * size, slips)
+
+
+def gpu_suspicious(megabytes: Any, microseconds: Any) -> Cases:
+    """How large a tensor is, and how long memory takes at least to read one and write one."""
+    size = 4096 * 4096 * BYTES / 1e6
+    slips = {"An entry has two bytes.": 2 * size}
+    yield Value("megabytes", megabytes, size, slips, close=0.05)
+    slips = {
+        "One tensor is read, one is written.": size / 4.8,
+        "This is the report’s.": size / 3.95,
+    }
+    yield Value("microseconds", microseconds, size / 2.4, slips, close=0.05)
 
 
 def gpu_one_turn(fractions: Any) -> Cases:
@@ -277,6 +370,34 @@ def dist_latency(rows: Any) -> Cases:
     yield Value("rows", rows, limit / 1.5, slips)
 
 
+def dist_forgotten(ten_steps: Function) -> Cases:
+    """γ on each of two processes after ten steps."""
+
+    def learned(gain: Any, tokens: Any, target: Any, rate: float) -> Any:
+        halves = zip(tokens.chunk(2), target.chunk(2), strict=True)
+        return tuple(_together(ten_steps, [(gain, *half, rate) for half in halves])[0])
+
+    def descend(gain: Array, tokens: Array, target: Array, rate: float) -> Array:
+        x_hat = normalized(tokens, (1,), 1e-5)
+        for _ in range(10):
+            gain = gain - rate * ((gain * x_hat - target) * x_hat).sum(0)
+        return gain
+
+    for shape in (2, 3), (8, 4):
+        (tokens, target), gain = draw(*shape, count=2), np.ones(shape[1])
+        alone, averaged = (descend(gain, tokens, target, rate) for rate in (0.05, 0.025))
+        halves = zip(np.split(tokens, 2), np.split(target, 2), strict=True)
+        slips = {
+            "The gradient of γ is not summed.": tuple(
+                descend(gain, *half, 0.05) for half in halves
+            ),
+            "The gradients are added, not averaged.": (averaged, averaged),
+        }
+        arrays = {"gain": gain, "tokens": tokens, "target": target}
+        given = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        yield Call(learned, {**given, "rate": 0.05}, (alone, alone), slips)
+
+
 # --- kernels for the processor --------------------------------------------------------------------
 
 
@@ -333,6 +454,19 @@ def cpu_half(in_blocks: Function) -> Cases:
             whole = in_blocks(*given.values(), shape[0])
             same = torch.equal(in_blocks(*given.values(), 2), whole)
             yield Holds(same, "Another block size changes the result.")
+
+
+def cpu_rows(longest: Function, short: Any, long: Any, separate: Any) -> Cases:
+    """The longest row that a cache keeps, and the units that memory moves."""
+    for cache in 2**15, 2**20:
+        slips = {
+            "A number has four bytes.": cache,
+            "Until then only x has been read.": cache / 8,
+        }
+        yield Call(longest, {"cache": cache}, cache / 4, slips)
+    yield Value("short", short, 2, {"The second time x is in the cache.": 3})
+    for name, value in ("long", long), ("separate", separate):
+        yield Value(name, value, 3, {"The second time x is not in the cache.": 2})
 
 
 # --- which norm is this? --------------------------------------------------------------------------

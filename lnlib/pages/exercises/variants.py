@@ -1,15 +1,19 @@
 """The exercises of chapters 6 and 7: variants, related topics."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lnlib import reference, variants
+from lnlib.experiments.quantization import product_error
 from lnlib.pages.exercises.cases import Call, Cases, Holds, Value
 from lnlib.pages.exercises.inputs import EPSILONS, SHAPES, Function, draw
+from lnlib.randomness import SEED
 
 
 def variants_who(which: Function) -> Cases:
@@ -174,6 +178,26 @@ def without_ngpt(degrees: Function) -> Cases:
         yield Call(degrees, {"alpha": alpha}, want, slips, close=1e-9)
 
 
+def without_share(kept: Any) -> Cases:
+    """The power of γ that the activation keeps, with a scale per tensor and with one per row."""
+    shares = np.linspace(0, 1, 11)
+    for outlier in (5, 60):
+        for i, axis in enumerate((None, 1)):
+            answer = float(kept[outlier][i])
+            errors = np.mean([_errors(outlier, (*shares, answer), axis, s) for s in range(32)], 0)
+            best = errors[-1] < 1.06 * errors[:-1].min()
+            about = f"kept[{outlier}][{i}] = {answer:g}:"
+            yield Holds(best, "its error is more than 6% larger than another’s.", about)
+
+
+def _errors(outlier: float, shares: tuple[float, ...], axis: int | None, seed: int) -> Any:
+    generator = np.random.default_rng(SEED + seed)
+    x_hat = reference.layer_norm(generator.normal(size=(32, 256)), (256,))
+    weight, gain = generator.normal(size=(32, 256)), 1 + 0.1 * generator.normal(size=256)
+    gain[7] = outlier
+    return [product_error(x_hat, weight, np.abs(gain), share, (None, axis)) for share in shares]
+
+
 def related_config(parameters: Any) -> Cases:
     """The parameters of all norms of a model."""
     blocks, heads = 36 * 2 * 4096, 36 * 2 * 128
@@ -197,3 +221,27 @@ def related_eps(percent: Any, sigma: Any) -> Cases:
     slips = {"The row is shortened by the root of this.": np.array([*squared.values()])}
     yield Value("percent", listed, np.array([*want.values()]), slips)
     yield Value("sigma", sigma, (1e-5 / (0.99**-2 - 1)) ** 0.5, close=0.03)
+
+
+def related_slope(spectral: Function, steep: Function) -> Cases:
+    """A matrix that stretches no vector, and a row at which LN is nearly as steep as it can be."""
+    for shape in (2, 3), (6, 6):
+        W = next(draw(*shape))
+        largest = np.linalg.norm(W, 2)
+        slips = {
+            "That is the root of the sum of all squares.": W / np.linalg.norm(W),
+            "That is the largest entry.": W / np.abs(W).max(),
+            "A vector that is stretched most should keep its length.": W / largest**2,
+        }
+        yield Call(spectral, {"W": W}, W / largest, slips)
+    for eps in (1e-2, 1e-5):
+        row = torch.as_tensor(steep(eps), dtype=torch.float64)
+        yield Holds(row.ndim == 1 and len(row) > 2, "A row of three or more entries is asked for.")
+        yield Holds(row.std() > 0, "All entries of the row are equal.")
+        slopes = torch.autograd.functional.jacobian(
+            partial(F.layer_norm, normalized_shape=row.shape, eps=eps), row
+        )
+        yield Holds(
+            torch.linalg.matrix_norm(slopes, 2) > 0.99 * eps**-0.5,
+            "The slope is below 99% of 1/√ε.",
+        )
