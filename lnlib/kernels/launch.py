@@ -113,7 +113,7 @@ def backward(
         return (Launch("backward_kernel", rows, block, warps, stages, programs=programs),)
     narrow = size > 2 or columns % 8 > 0  # loads of 16 bytes give a thread fewer entries than 8
     # In the search, RMSNorm reached .90 of the copy with such strips (at 16,384; at 32,768 .70) and
-    # .92 (.78) with overlapped ones, which are not here: they spill with Triton 3.7.1.
+    # .92 (.78) with overlapped ones, which are not here: layer norm loses by them.
     if columns <= (ROW_STRIPS // 2 // double if center or narrow else ROW_STRIPS):
         strip, warps = (STRIP // max(4, size), 8) if narrow else (STRIP, 16)
         strips = -(-columns // strip)
@@ -145,7 +145,8 @@ def scratch(columns: int, size: int, warps: int) -> int:
     """Return how much shared memory a program needs, at most, beside the turns it prefetches.
 
     Sums over a row take little. Where rows begin at no multiple of 16 bytes, loads and stores give
-    threads other entries, which are exchanged.
+    threads other entries, which are exchanged. Where they begin at none of 4, they are not
+    prefetched: an asynchronous copy moves 4 bytes or more.
     """
     return 1024 + (0 if columns * size % 16 == 0 else 1024 * warps)
 

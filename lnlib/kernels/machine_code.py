@@ -188,13 +188,15 @@ def in_flight(how: Launch, columns: int, size: int, residual: bool, capability: 
     """Return how many bytes of rows one program asks for before it computes.
 
     Forward that is a tile or a block of input and residual; backward, of input and gradients, and
-    as many turns of the loop as are loaded in advance: before sm_80, only the one at hand.
+    as many turns of the loop as are loaded in advance: before sm_80, and of rows that begin at no
+    multiple of 4 bytes, only the one at hand.
     """
     tensors = (1 if "forward" in how.kernel else 2) + residual
     entries = (how.rows or 1) * min(columns, how.columns * (how.strips or 1))
     if how.kernel == "strips_backward_kernel":
         entries = min(columns, how.columns)
-    turns = (how.stages or 2) - 1 if capability >= 80 else 1
+    ahead = capability >= 80 and columns * size % 4 == 0
+    turns = (how.stages or 2) - 1 if ahead else 1
     return tensors * entries * size * max(1, turns)
 
 

@@ -1,6 +1,7 @@
 """The benchmark, on the CPU: it checks before it times, counts bytes right, and loses nothing."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
+from book import ROOT
 from lnlib.experiments import recorded
 from lnlib.experiments.sweeps import RECORDINGS
 from lnlib.kernels import bench, clock, conditions, gate, measure, peers, problems, results
@@ -21,6 +23,7 @@ from lnlib.pages import speed
 from lnlib.provenance import installed
 
 CPU = torch.device("cpu")
+PASSES = ("forward", "backward")
 SMALL = [Problem(o, Shape(8, n, "sweep"), torch.float32) for n in (32, 64) for o in problems.PLAIN]
 
 
@@ -257,6 +260,7 @@ def test_a_gpu_is_measured_in_all_that_people_run(monkeypatch):
         "residual",
         "queries",
         "decoding",
+        "unaligned",
         *problems.MODELS,
     }
     assert {p.operation for p in found} == {*problems.PLAIN, *problems.ADDED}
@@ -350,8 +354,37 @@ def test_reads_the_recordings_of_the_book():
     assert json.dumps(recorded("h100-host").rows)
 
 
+def test_the_readme_says_what_was_recorded():
+    """The table of times as multiples of torch's, and the sentence on group norm below it."""
+    _, found = results.load(RECORDINGS / "cpu.json")
+    ms = {(r.contender, r.operation, r.passed, r.rows, r.columns): r.ms for r in found}
+
+    def multiple(*kind):
+        return f"{ms['lnlib', *kind] / ms['torch', *kind]:.2f}"
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (\d+) × (\d+) \| (.*) \|$", text, re.MULTILINE)
+    assert len(table) == 5
+    for rows, columns, said in table:
+        shape = int(rows), int(columns)
+        wanted = [multiple(o, p, *shape) for o in problems.PLAIN for p in PASSES]
+        assert said.split(" | ") == wanted, shape
+    pattern = r"Group norm [^.]* (\d\.\d\d) times [^.]* (\d\.\d\d) times backward"
+    (said,) = re.findall(pattern, " ".join(text.split()))
+    (images,) = {(r.rows, r.columns) for r in found if r.why == "images"}
+    assert [*said] == [multiple("group_norm", p, *images) for p in PASSES]
+
+
 def test_names_the_versions_of_what_is_installed():
     assert installed("torch", *peers.PEERS).keys() >= {"torch"}
+
+
+@pytest.mark.parametrize("chosen", [None, "cutile"])
+def test_says_which_liger_was_measured(chosen, monkeypatch):
+    monkeypatch.delenv("LIGER_KERNEL_IMPL", raising=False)
+    if chosen:
+        monkeypatch.setenv("LIGER_KERNEL_IMPL", chosen)
+    assert conditions.provenance(CPU)["LIGER_KERNEL_IMPL"] == chosen
 
 
 def test_names_the_card_its_state_and_the_code(monkeypatch):

@@ -97,5 +97,8 @@ def test_the_program_that_is_watched_is_right(monkeypatch, capsys):
 
     monkeypatch.setattr(kernels, "DEVICES", kernels.DEVICES)
     monkeypatch.setattr(operators, "processors", operators.processors)
+    monkeypatch.setattr(visit.problems, "usual_dtype", lambda device: torch.float16)
     visit.many_turns()
-    assert len(capsys.readouterr().out.splitlines()) >= 8
+    said = capsys.readouterr().out
+    for dtype in (torch.float16, torch.float32):
+        assert [said.count(f"{dtype} 67×{n}: ") for n in (64, 1000, 1001)] == [4, 4, 4]
