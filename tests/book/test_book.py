@@ -3,6 +3,7 @@
 import copy
 import re
 from itertools import pairwise
+from unicodedata import numeric
 
 import nbformat
 import pytest
@@ -146,6 +147,35 @@ class TestNotebook:
         last = notebooks.read(path).cells[-1]
         assert last.cell_type == "markdown"
         assert following in last.source
+
+
+def hours(text):
+    """Hours as the first page writes them, such as 2¼."""
+    whole, part = re.fullmatch(r"(\d+)([¼½¾]?)", text).groups()
+    return int(whole) + (numeric(part) if part else 0)
+
+
+def minutes(stem):
+    path = PAGES[FIRST].get(stem)
+    page = notebooks.read(path) if path else notebook(cell("markdown", source(FIRST, stem)))
+    return reading.reading_minutes(page)
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_first_page_says_how_long_its_paths_and_the_book_take(edition):
+    section = source(edition, "index").partition("(sec-readers)=")[2].partition("(sec-map)=")[0]
+    cards = re.findall(r"\{grid-item-card\} .*: (\S+) \w+\n(.*)", section)
+    further = re.findall(r"(.*?)\(\w+ (\d+[¼½¾]?) \w+\)", section)
+    paths = [*cards, *((time, links) for links, time in further)]
+    assert len(paths) == 5
+    stems = [stem for stem in contents() if stem[0].isdigit()]
+    for time, links in paths:
+        pages = re.findall(r"\]\((\w+)\.ipynb\)", links)
+        overviews = re.findall(r"\]\(([^\W_]+)_\w+\.md\)", links)  # each counts for its chapter
+        pages += [stem for stem in stems for number in overviews if stem.startswith(number)]
+        assert sum(map(minutes, pages)) == pytest.approx(60 * hours(time), rel=0.05, abs=15), links
+    whole = re.search(r"(\d+[¼½¾]?) \w+;", section)[1]
+    assert sum(map(minutes, stems)) == pytest.approx(60 * hours(whole), rel=0.05)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
