@@ -39,7 +39,8 @@ if ("showPopover" in HTMLElement.prototype) {
     const fits = card.scrollHeight <= below || below >= above;
     card.style.maxHeight = `${Math.max(fits ? below : above, 100)}px`;
     card.style.left = `${scrollX + Math.max(GAP, Math.min(line.left, clientWidth - width - 2 * GAP))}px`;
-    card.style.top = `${scrollY + (fits ? line.bottom + GAP : line.top - GAP - card.offsetHeight)}px`;
+    if (fits) card.style.top = `${scrollY + line.bottom + GAP}px`;
+    else card.style.bottom = `${clientHeight - scrollY - line.top + GAP}px`; // it may grow, its fonts come later
   };
 
   const show = async (link, at) => {
@@ -49,6 +50,7 @@ if ("showPopover" in HTMLElement.prototype) {
     owner = link;
     const file = link.pathname.split("/").at(-1);
     const html = (await load())[`${file}${decodeURIComponent(link.hash)}`];
+    await document.fonts.ready; // which moves the link
     if (owner !== link) return; // the reader went on
     card.removeAttribute("style");
     card.innerHTML = html;
