@@ -44,7 +44,7 @@ HEAVY = {  # the only modules that may import these
     "IPython": {"pages.plots"},
     "networkx": {"pages.topics"},
     "numba": {"kernels.loops", "kernels.team"},
-    "sklearn": {"experiments.ensembles", "experiments.generative"},
+    "sklearn": {"experiments.ensembles", "experiments.generative", "pages.exercises.basics"},
     "scipy": {"experiments.pairs"},
     "gymnasium": {"experiments.reinforcement"},
     "book": set(),
