@@ -88,7 +88,8 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     else:
         parts.append(words["once"])
     if by_condition := effect_of(claim, page, record):
-        parts.append(f"{claim.effect[language]}: {in_all(by_condition, runs, language)}")
+        figures = in_all(by_condition, others(by_condition, runs), language)
+        parts.append(f"{claim.effect[language]}: {figures}")
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])
@@ -106,13 +107,13 @@ def effects(
         record: how the cells of the book have fared.
     """
     found = [
-        (claim, effect, repetitions(claim, record))
+        (claim, effect, others(effect, repetitions(claim, record)))
         for claim in claims
         if claim.effect and (effect := effect_of(claim, pages[claim.page], record))
     ]
     ratios: list[float] = [-CLEAR, CLEAR]
     for _, effect, runs in found:
-        ratios += [effect[run][0] / effect[run][1] for run in {OWN, *runs}]
+        ratios += [effect[run][0] / effect[run][1] for run in (OWN, *runs)]
     low, high = (math.asinh(end / CLEAR) for end in (min(ratios) - 1, max(ratios) + 1))
 
     def place(errors: float) -> float:
@@ -131,7 +132,7 @@ def effects(
                 "name": with_symbols(claim.effect[language]),
                 "figures": in_all(effect, runs, language),
                 "at": [place(effect[OWN][0] / effect[OWN][1] + shift) for shift in (-1, 0, 1)],
-                "again": [place(effect[run][0] / effect[run][1]) for run in runs if run != OWN],
+                "again": [place(effect[run][0] / effect[run][1]) for run in runs],
             }
             for claim, effect, runs in found
         ],
@@ -155,8 +156,12 @@ def in_all(effect: dict[str, Effect], runs: list[str], language: str) -> str:
         return f"{mean:.3f} ± {error:.3f}".replace(".", words["decimal"]).replace("-", "−")
 
     found = f"{figures(OWN)} (n = {effect[OWN][2]})"
-    others = [figures(run) for run in runs if run != OWN]
-    return f"{found}, {words['others']} {'; '.join(others)}" if others else found
+    return f"{found}, {words['others']} {'; '.join(map(figures, runs))}" if runs else found
+
+
+def others(effect: dict[str, Effect], runs: Iterable[str]) -> list[str]:
+    """Return those of some conditions that have other seeds and came as far as the comparison."""
+    return [run for run in runs if run in effect and run != OWN]
 
 
 def repetitions(claim: Claim, record: Record) -> list[str]:
