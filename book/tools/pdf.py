@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -69,14 +70,13 @@ def entry(book: BeautifulSoup, heading: Tag, target: str) -> Tag:
 def whole(site: Path, edition: str) -> BeautifulSoup:
     """Return all pages of an edition as one, without the reference: one looks things up in it."""
     settings = configuration(edition)
-    (style,) = (site / "_static").glob("book-*.css")
-    book = BeautifulSoup(
-        f'<!DOCTYPE html><html lang="{edition}" data-theme="light"><head><meta charset="utf-8">'
-        f'<title>{settings["title"]}</title><link rel="stylesheet" href="{style.as_uri()}">'
-        f'<style>{STYLE}</style></head><body><main class="bd-content"><h1>{settings["title"]}</h1>'
+    book = document(
+        site,
+        edition,
+        STYLE,
+        f'<body><main class="bd-content"><h1>{settings["title"]}</h1>'
         f"<p>{settings['author']}</p><nav><h2>{LANGUAGES[edition]['contents']}</h2><ol></ol></nav>"
-        "</main></body></html>",
-        "html.parser",
+        "</main></body>",
     )
     main, outline = first(book, "main"), first(book, "nav > ol")
     for page in (name for name in contents() if not name.startswith(REFERENCE)):
@@ -95,15 +95,41 @@ def whole(site: Path, edition: str) -> BeautifulSoup:
     return book
 
 
-def main() -> None:
-    """Print all editions."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+def document(site: Path, edition: str, style: str, body: str) -> BeautifulSoup:
+    """Return a page in the style of an edition and one of its own."""
+    (book,) = (site / "_static").glob("book-*.css")
+    return BeautifulSoup(
+        f'<!DOCTYPE html><html lang="{edition}" data-theme="light"><head><meta charset="utf-8">'
+        f"<title>{configuration(edition)['title']}</title>"
+        f'<link rel="stylesheet" href="{book.as_uri()}"><style>{style}</style></head>'
+        f"{body}</html>",
+        "html.parser",
+    )
+
+
+def print_editions(
+    folder: Path, name: str, page: Callable[[Path, str], BeautifulSoup], size: tuple[str, ...]
+) -> None:
+    """Print a page of each edition.
+
+    Args:
+        folder: where the files go.
+        name: of the PDF, with a place for the edition.
+        page: makes it, from the edition's site and name.
+        size: width, height and margin of the paper in mm.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for edition in LANGUAGES:
-        html, pdf = FOLDER / f"{edition}.html", FOLDER / PDF.format(edition)
-        html.write_text(str(whole(SITE / edition, edition)), encoding="utf-8")
-        if failed := node([str(PRINTER), html.as_uri(), str(pdf), *SIZE]):
+        html, pdf = folder / f"{edition}.html", folder / name.format(edition)
+        html.write_text(str(page(SITE / edition, edition)), encoding="utf-8")
+        if failed := node([str(PRINTER), html.as_uri(), str(pdf), *size]):
             sys.exit(failed)
         print(os.path.relpath(pdf))
+
+
+def main() -> None:
+    """Print all editions."""
+    print_editions(FOLDER, PDF, whole, SIZE)
 
 
 if __name__ == "__main__":

