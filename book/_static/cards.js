@@ -1,20 +1,11 @@
 // Cards: what a link to a work, a term or a claim leads to, beside the link, while the pointer or the
 // keyboard is there. A finger's first tap shows the card, whose last line leads on.
 if ("showPopover" in HTMLElement.prototype) {
-  const { cards } = document.currentScript.dataset;
+  const load = onDemand(document.currentScript.dataset.cards, "bookCards"); // of page.js
   const PAUSE = { before: 250, after: 300 }; // ms that the pointer rests on a link, or may be elsewhere
   const GAP = 6; // px
   const card = Object.assign(document.createElement("div"), { className: "card-beside", id: "card-beside", popover: "manual" });
-  let owner, timer, loading, dismissed;
-
-  const load = () =>
-    (loading ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.addEventListener("load", () => resolve(window.bookCards));
-      script.addEventListener("error", reject);
-      script.src = cards;
-      document.head.append(script);
-    }));
+  let owner, timer, dismissed;
 
   const later = (action, pause) => {
     clearTimeout(timer);

@@ -3,6 +3,19 @@
 const root = document.documentElement;
 const { copied } = JSON.parse(document.currentScript.dataset.words);
 
+// A function that loads a script when first called, and promises what the script puts under a name.
+const onDemand = (src, name) => {
+  let loading;
+  return () =>
+    (loading ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.addEventListener("load", () => resolve(window[name]));
+      script.addEventListener("error", reject);
+      script.src = src;
+      document.head.append(script);
+    }));
+};
+
 // The switch to another language leads to the section one is reading.
 for (const link of document.querySelectorAll("a.language-switch")) {
   const twin = `data-${link.hreflang}`;

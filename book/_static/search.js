@@ -1,19 +1,9 @@
 // The fields of the search: results appear while one writes. What finds them is loaded when a reader
 // first enters a field.
 {
-  const { engine } = document.currentScript.dataset;
+  const load = onDemand(document.currentScript.dataset.engine, "bookSearch"); // of page.js
   const PAUSE = 150; // ms without a key
   const SHOWN = { page: 40, dialog: 8 };
-  let loading;
-
-  const load = () =>
-    (loading ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.addEventListener("load", () => resolve(window.bookSearch));
-      script.addEventListener("error", reject);
-      script.src = engine;
-      document.head.append(script);
-    }));
 
   const element = (name, attributes = {}, ...children) => {
     const made = Object.assign(document.createElement(name), attributes);
