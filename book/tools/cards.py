@@ -1,7 +1,6 @@
 """What the links to works, terms of the glossary and claims lead to, for cards beside them."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from book.tools.crossref import title
+from book.tools.scripts import digest, loading
 from book.tools.soup import classes, first, value
 
 TARGETS = ".citation[id], .glossary > dt[id], .ledger > .claim[id]"
@@ -28,16 +28,10 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     text = f"window.bookCards={json.dumps(cards, ensure_ascii=False, separators=(',', ':'))}"
     file = f"_static/book-cards-{digest(text.encode())}.js"
     (folder / file).write_text(text, encoding="utf-8")
-    script = (folder / "_static" / "cards.js").read_bytes()
-    attributes = {"src": f"_static/cards.js?v={digest(script)}", "data-cards": file}
+    attributes = loading(folder, "cards.js", cards=file)
     for name, page in pages.items():
         if mark(name, page, cards):
             first(page, "body").append(page.new_tag("script", attrs=attributes))
-
-
-def digest(data: bytes) -> str:
-    """Return what tells a new version of a file from an old one."""
-    return hashlib.sha256(data).hexdigest()[:8]
 
 
 def cards_of(name: str, page: BeautifulSoup) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
-"""Run a script of the book in Node.js."""
+"""The scripts of the book: run one in Node.js, load one in a page."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -26,3 +27,21 @@ def run(script: Path, *arguments: str, text: str = "") -> str:
         check=True,
     )
     return str(done.stdout).strip()
+
+
+def loading(folder: Path, name: str, **data: str) -> dict[str, str]:
+    """Return the attributes of a tag that loads a static script, anew where it has changed.
+
+    Args:
+        folder: the edition's folder.
+        name: of the script in `_static`.
+        **data: what the script finds in its `dataset`.
+    """
+    version = digest((folder / "_static" / name).read_bytes())
+    given = {f"data-{key}": value for key, value in data.items()}
+    return {"src": f"_static/{name}?v={version}", **given}
+
+
+def digest(data: bytes) -> str:
+    """Return what tells a new version of a file from an old one."""
+    return hashlib.sha256(data).hexdigest()[:8]

@@ -1,6 +1,5 @@
 """The search of the site: what there is to find in an edition, bundled with what finds it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 from bs4 import BeautifulSoup
 
 from book.tools.languages import LANGUAGES
-from book.tools.scripts import run
+from book.tools.scripts import loading, run
 from book.tools.search.units import Reader, entries
 from book.tools.soup import classes, first, value
 
@@ -49,11 +48,7 @@ def install(folder: Path, pages: dict[str, BeautifulSoup], language: str) -> Non
         "text": words["search"],
         "units": [unit.entry(index) for reader in readers for unit in reader.units],
     }
-    script = (folder / "_static" / "search.js").read_bytes()
-    attributes = {
-        "src": f"_static/search.js?v={hashlib.sha256(script).hexdigest()[:8]}",
-        "data-engine": f"_static/{bundle(folder, content)}",
-    }
+    attributes = loading(folder, "search.js", engine=f"_static/{bundle(folder, content)}")
     for page in pages.values():
         for tag in page.select("script[src]"):
             if urlsplit(value(tag, "src")).path.endswith(REPLACED):
