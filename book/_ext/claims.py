@@ -98,7 +98,7 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
 def effects(
     claims: Iterable[Claim], language: str, pages: dict[str, Any], record: Record
 ) -> dict[str, Any]:
-    """Return what `effects.html` draws: the effects of all experiments, in standard errors.
+    """Return what `ledger.html` draws of the effects of all experiments, in standard errors.
 
     Args:
         claims: all of them.
