@@ -163,6 +163,19 @@ describe("learning rate and place", () => {
   });
 });
 
+describe("the plane and the sphere", () => {
+  it("on a phone, who moves the last slider sees what moves", async () => {
+    const { page, widget, close } = await open("sphere", { ...VIEWS["phone, light"], viewport: { width: 390, height: 664 } });
+    await widget.getByRole("slider").last().evaluate((slider) => slider.scrollIntoView({ block: "end" }));
+    const bar = await page.locator(".bd-header-article").boundingBox();
+    const drawing = await widget.locator("svg").boundingBox();
+    assert.ok(drawing.y >= bar.y + bar.height - 1, `${drawing.y} below ${bar.y + bar.height}`);
+    const { y } = await widget.getByRole("slider").last().boundingBox();
+    assert.ok(drawing.y + drawing.height <= y, `${drawing.y + drawing.height} above ${y}`);
+    await close();
+  });
+});
+
 describe("the kernel search", () => {
   it("the slider goes from the fastest launch down, the pointer finds one, a length leaves its own", async () => {
     const { page, widget, close } = await open("launches", { viewport: { width: 1440, height: 900 } });
