@@ -13,7 +13,7 @@ from lnlib.experiments.transformer import MLP, NORMS, Placement, Residual
 
 SIDE, PATCH, LABELS = 8, 2, 10
 PATCHES = (SIDE // PATCH) ** 2
-RATES = (0.001, 0.002, 0.004, 0.008)
+RATES = (0.0005, 0.001, 0.002, 0.004, 0.008)
 Start = Literal["plain", "1/√(2L)"]
 
 
