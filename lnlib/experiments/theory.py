@@ -336,7 +336,7 @@ def points() -> list[Row]:
         ("RMS", "residual", 1, [1, 7]),
     ]
     twenty: list[Row] = [
-        {"norm": norm, "depth": 20, "order": order, "gain": gain, "octaves": octaves}
+        dict(norm=norm, depth=20, order=order, gain=gain, octaves=octaves, seeds=16)
         for norm, order, gain, octaves in deep
     ]
     defaults = {"order": "norm-relu", "gain": 1, "seeds": 8, "measured": False}
