@@ -268,7 +268,7 @@ def points() -> list[Row]:
         *(({"placement": placement}, RATES, 8) for placement in placements),
         ({"qk_norm": True}, RATES, 8),
         *(({"norm": n, "start": s}, RATES, 8) for n in ("LN", "none") for s in starts),
-        ({"norm": "none"}, RATES, 8),
+        ({"norm": "none"}, (*LOW[:2], *RATES), 8),
         ({"placement": "post", "warmup": 50}, post, 8),
         *(({"placement": p, "warmup": 50}, RATES, 8) for p in ("pre", "deepnorm")),
         *(({"placement": "post", "steps": 400, "warmup": w}, LOW, 8) for w in (0, 50)),
