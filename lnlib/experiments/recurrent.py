@@ -33,8 +33,8 @@ NORMS: dict[str, MakeNorm] = {
     "LN": nn.LayerNorm,
     "BN": nn.BatchNorm1d,
 }
-RATES = (0.004, 0.008, 0.016, 0.032, 0.064)
-SEEDS = 8
+RATES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
+SEEDS = 16
 
 
 class Reader(nn.Module):
