@@ -18,7 +18,7 @@ from lnlib.randomness import moved
 Place = Literal["early", "late"]
 Kind = Literal["summand", "factor"]
 FACTORS = {"place": get_args(Place), "kind": get_args(Kind), "norm": (False, True)}
-RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
 PIXELS, NUMBERS = 64, 10
 
 
