@@ -11,9 +11,9 @@ import { EDITIONS, SITE, start, violations } from "./site.mjs";
 // What a reader who asks this wants to read first.
 const FIRST = {
   en: {
-    epsilon: "1c_feinheiten.html#the-soft-threshold",
-    "ε": "1c_feinheiten.html#the-soft-threshold",
-    eps: "1c_feinheiten.html#the-soft-threshold",
+    epsilon: "1c_feinheiten.html#when-does-take-over",
+    "ε": "1c_feinheiten.html#when-does-take-over",
+    eps: "1c_feinheiten.html#when-does-take-over",
     gamma: "1_funktionsprinzip.html#and",
     RMSNorm: "6a_rmsnorm.html",
     "Pre-LN": "4a_transformer.html#where-does-the-norm-go",
@@ -34,7 +34,7 @@ const FIRST = {
     M3: "behauptungen.html#ledger-m03",
   },
   de: {
-    epsilon: "1c_feinheiten.html#der-weiche-schwellwert",
+    epsilon: "1c_feinheiten.html#unter-welchem-ubernimmt",
     "Rückwärtspass": "1a_rueckwaertspass.html",
     Rueckwaertspass: "1a_rueckwaertspass.html",
     "Rückwärtspässe": "1a_rueckwaertspass.html",
@@ -48,7 +48,7 @@ const FIRST = {
     Schichtnormalisierung: "7_verwandte_themen.html#term-Layer-Normalization",
     "ohne Normalisierung": "6e_ohne_normalisierung.html",
     "halbe Genauigkeit": "1b_numerik.html#halbe-genauigkeit-was-float16-und-bfloat16-verlieren",
-    "ε": "1c_feinheiten.html#der-weiche-schwellwert",
+    "ε": "1c_feinheiten.html#unter-welchem-ubernimmt",
     backward: "1a_rueckwaertspass.html",
     "batch size": "2a_batchgroesse.html",
     "QK norm": "4a_transformer.html#eine-norm-in-der-attention",
