@@ -92,6 +92,19 @@ describe("code", () => {
   });
 });
 
+it("a letter looks alike in the text and in a formula", async () => {
+  const { page, close } = await open("en/1a_rueckwaertspass.html");
+  await page.evaluate(() => document.fonts.ready);
+  const [text, formula] = await page.evaluate(() =>
+    [".bd-article p > .symbol", ".bd-article p math mi"].map((selector) => {
+      const letter = [...document.querySelectorAll(selector)].find((element) => element.textContent === "γ");
+      return letter.getBoundingClientRect().width;
+    }),
+  );
+  assert.ok(Math.abs(text - formula) < 0.1, `${text} and ${formula} px wide`);
+  await close();
+});
+
 for (const [edition, { exercise, solution, switchTo, mode }] of Object.entries(WORDS)) {
   describe(`${edition}: names and ways`, () => {
     it("exercises and solutions are headings below their section", async () => {

@@ -89,7 +89,7 @@ export function start(...options) {
 // whole page it asks for the style sheets, which a page from disk must not.
 export async function violations(page, rules, part) {
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
-  const options = { ...(rules && { runOnly: rules }), ...(part && { preload: false }) };
+  const options = { resultTypes: ["violations"], ...(rules && { runOnly: rules }), ...(part && { preload: false }) };
   const found = await page.evaluate(([part, options]) => window.axe.run(part ?? document, options), [part, options]);
   return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
 }

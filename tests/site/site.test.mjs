@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
+import { faultsOfFormulas } from "./formulas.mjs";
 import { allPages, colors, differ, EDITIONS, HEADER, PAGES, SITE, start, violations } from "./site.mjs";
 
 const OF_COLOR = ["color-contrast", "link-in-text-block"];
@@ -109,6 +110,7 @@ for (const [view, { width, colorScheme, isMobile = false, rules, pages, at }] of
         if (!rules) assert.deepEqual(await violations(page, OF_COLOR), []);
         if (colorScheme === "light") assert.deepEqual(await onAGround(page), []);
         assert.deepEqual(misses(await page.evaluate(follow, [...SECTIONS.get(path)])), []);
+        if (!isMobile) assert.deepEqual(await faultsOfFormulas(page), {});
         assert.deepEqual(problems, []);
         await close();
       });

@@ -1,12 +1,18 @@
-// Formulas on every page: seen whole, well spaced, with their punctuation, in one typeface.
-import assert from "node:assert/strict";
-import { describe, it } from "node:test";
-import { allPages, start } from "./site.mjs";
-
+// Formulas of a page: seen whole, well spaced, with their punctuation, in one typeface.
 const WIDTHS = [320, 390, 768, 1440];
 const PHONE = 390; // from this width on, no formula needs scrolling, no punctuation stands alone
 
-const site = start();
+// What is wrong with a page's formulas, by fault and width of the window.
+export async function faultsOfFormulas(page) {
+  const all = {};
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 900 });
+    const { wide, parted, ...faults } = await page.evaluate(examine);
+    if (width >= PHONE) Object.assign(faults, { wide, parted });
+    for (const [fault, found] of Object.entries(faults)) if (found.length) all[`${fault} at ${width} px`] = found;
+  }
+  return all;
+}
 
 // What is wrong with a page's formulas; runs in the page.
 function examine() {
@@ -71,31 +77,3 @@ function examine() {
     outside: outside.map(name), gaps: gaps.map(name), parted: parted.map((math) => name(math.closest(".together") ?? math)),
   };
 }
-
-describe("formulas", { concurrency: 2 }, () => {
-  for (const path of allPages()) {
-    it(path, async () => {
-      const { page, close } = await site.open(`${site.url}/${path}`);
-      for (const width of WIDTHS) {
-        await page.setViewportSize({ width, height: 900 });
-        const { wide, parted, ...faults } = await page.evaluate(examine);
-        if (width >= PHONE) Object.assign(faults, { wide, parted });
-        for (const [fault, found] of Object.entries(faults)) assert.deepEqual(found, [], `${fault} at ${width} px`);
-      }
-      await close();
-    });
-  }
-
-  it("a letter looks alike in the text and in a formula", async () => {
-    const { page, close } = await site.open(`${site.url}/en/1a_rueckwaertspass.html`);
-    await page.evaluate(() => document.fonts.ready);
-    const [text, formula] = await page.evaluate(() =>
-      [".bd-article p > .symbol", ".bd-article p math mi"].map((selector) => {
-        const letter = [...document.querySelectorAll(selector)].find((element) => element.textContent === "γ");
-        return letter.getBoundingClientRect().width;
-      }),
-    );
-    assert.ok(Math.abs(text - formula) < 0.1, `${text} and ${formula} px wide`);
-    await close();
-  });
-});
