@@ -90,6 +90,8 @@ def evidence(claim: Claim, language: str, page: dict[str, Any], record: Record) 
     if by_condition := effect_of(claim, page, record):
         figures = in_all(by_condition, others(by_condition, runs), language)
         parts.append(f"{claim.effect[language]}: {figures}")
+    elif claim.effect:
+        parts.append(claim.effect[language])
     first = "".join(page["cells"][0]["source"])
     seconds = LANGUAGES[language]["notebooks"]["seconds"].format(run_time(first, language))
     return " · ".join([*parts, words["time"].format(seconds)])
@@ -109,7 +111,7 @@ def effects(
     found = [
         (claim, effect, others(effect, repetitions(claim, record)))
         for claim in claims
-        if claim.effect and (effect := effect_of(claim, pages[claim.page], record))
+        if (effect := effect_of(claim, pages[claim.page], record))
     ]
     ratios: list[float] = [-CLEAR, CLEAR]
     for _, effect, runs in found:
@@ -135,6 +137,11 @@ def effects(
                 "again": [place(effect[run][0] / effect[run][1]) for run in runs],
             }
             for claim, effect, runs in found
+        ],
+        "others": [
+            {"claim": claim, "name": with_symbols(claim.effect[language])}
+            for claim in claims
+            if claim.effect and "name" not in claim.effect
         ],
     }
 

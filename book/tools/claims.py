@@ -48,8 +48,9 @@ class Claim:
         page: the file stem of the page that quotes and shows it.
         experiment: what its cell draws on, if not on algebra alone: "live" for training or
             measuring on the page, or else the name of a recorded sweep.
-        effect: the comparison of its cell that settles it, a variable's `name`, and in each
-            language what it is the difference of.
+        effect: the comparison of its cell that settles it, its `name` there (a variable, or an
+            entry as in `lead['best']`), and in each language what it is the difference of; where
+            the cell compares no pairs, without a name, what it measures instead.
 
     Raises:
         TypeError: if a field is missing or unknown.

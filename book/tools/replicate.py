@@ -32,12 +32,23 @@ FINISHED = ROOT / "_build" / "replications"
 CONDITIONS = (OWN, "10000 native", "20000 avx2", "30000 default")
 AT_THE_END = """
 import json, sys
+
+def comparisons(values):
+    "Yield the comparisons among variables and the entries of dictionaries, by name."
+    for name, value in values.items():
+        if type(value).__name__ == "Paired":
+            yield name, (value.mean, value.error, value.n)
+        elif type(value) is dict and "[" not in name:
+            yield from comparisons({f"{name}[{k!r}]": v for k, v in value.items() if plain(k)})
+
+def plain(key):
+    "Whether a key reads alike in every run."
+    parts = key if type(key) is tuple else [key]
+    return all(isinstance(part, str | int | float) for part in parts)
+
 print(json.dumps({
     "modules": sorted(m for m in sys.modules if m.split(".")[0] == "lnlib"),
-    "effects": {
-        name: (value.mean, value.error, value.n)
-        for name, value in globals().items() if type(value).__name__ == "Paired"
-    },
+    "effects": dict(comparisons(dict(globals()))),
 }))
 """
 
@@ -102,7 +113,7 @@ def summary(
                     if effect in found["effects"]
                 }
                 for effect in seen[OWN]["effects"]
-                if effect in replications.assigned(source)
+                if replications.variable(effect) in replications.assigned(source)
             },
         )
         if failed and before and name in before.cells:

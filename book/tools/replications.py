@@ -38,8 +38,8 @@ class Cell:
     Args:
         fingerprint: of what it runs.
         failed: the conditions under which an assertion failed, each with the error's first line.
-        effects: for each comparison that the cell assigns, its mean, standard error and number of
-            pairs under each condition.
+        effects: for each comparison that the cell assigns, alone or as an entry of a dictionary,
+            its mean, standard error and number of pairs under each condition.
         remark: what is to be done about a failure.
     """
 
@@ -116,6 +116,15 @@ def assigned(source: str) -> set[str]:
     """
     names = (node for node in ast.walk(parse(source)) if isinstance(node, ast.Name))
     return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
+def variable(effect: str) -> str:
+    """Return the variable that holds a comparison.
+
+    >>> variable("lead[('LN', 'none')]"), variable("lead")
+    ('lead', 'lead')
+    """
+    return effect.partition("[")[0]
 
 
 def fingerprints(

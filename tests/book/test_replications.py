@@ -15,6 +15,7 @@ from book.tools.notebooks import text
 from book.tools.replications import Cell, Replication
 
 RECORD = replications.load()
+COMPARING = [claim for claim in load() if "name" in claim.effect]
 
 
 def page(*cells):
@@ -29,7 +30,11 @@ def cell(source, name):
 
 PAGE = page(
     cell("from lnlib.randomness import SEED\nfrom lnlib.experiments import paired", "setup"),
-    cell("lead = paired([1.0, 2.0 + SEED], [0.0, 0.0])\nassert lead.mean < 100", "lead"),
+    cell(
+        "lead = paired([1.0, 2.0 + SEED], [0.0, 0.0])\nleads = {('x', 2): lead, print: lead}\n"
+        "assert lead.mean < 100",
+        "lead",
+    ),
     cell("assert SEED == 0, 'another seed'", "own"),
     cell("assert lead.n == 2", "after"),
 )
@@ -50,13 +55,16 @@ def test_a_page_is_observed_to_its_end_whatever_fails(tmp_path):
         "lead": "AssertionError: ",
         "own": "AssertionError: another seed",
     }
-    assert found["effects"]["lead"] == [10001.5, pytest.approx(10000.5), 2]
+    lead = [10001.5, pytest.approx(10000.5), 2]
+    assert found["effects"] == {"lead": lead, "leads[('x', 2)]": lead}
     assert "lnlib.randomness" in found["modules"]
     assert "json" not in found["modules"]
 
 
 def observed(**errors):
-    effects = {"lead": [1.5, 0.25, 2], "rest": [0.0, 1.0, 2]}
+    effects = {
+        "lead": [1.5, 0.25, 2], "leads['x']": [1.5, 0.25, 2], "rest": [0.0, 1.0, 2],
+    }  # fmt: skip
     return {"modules": [], "effects": effects, "errors": errors, "sweeps": {}}
 
 
@@ -65,7 +73,8 @@ def test_the_record_says_what_failed_where_and_keeps_remarks():
     before = Replication([], [], {"own": Cell("", remark="ask more"), "lead": Cell("", remark="?")})
     found = replicate.summary(PAGE, seen, before)
     assert found.conditions == [replicate.OWN, "9 avx2"]
-    assert found.cells["lead"].effects == {"lead": dict.fromkeys(seen, (1.5, 0.25, 2))}
+    expected = dict.fromkeys(seen, (1.5, 0.25, 2))
+    assert found.cells["lead"].effects == {"lead": expected, "leads['x']": expected}
     assert found.cells["lead"].remark == ""
     assert found.cells["own"].failed == {"9 avx2": "AssertionError: x"}
     assert found.cells["own"].remark == "ask more"
@@ -270,20 +279,25 @@ def test_the_ledger_says_what_a_verdict_rests_on(change, notebook, record, said)
     assert evidence(replace(CLAIM, **change), "en", notebook, record) == said
 
 
+def test_every_experiment_says_what_it_compares_or_measures():
+    assert [claim.id for claim in load() if bool(claim.experiment) != bool(claim.effect)] == []
+
+
 def test_every_effect_of_a_claim_is_recorded():
     pages = replications.first_edition()
-    for claim in load():
+    for claim in COMPARING:
         shown = [c["id"] for c in cells_showing(claim, pages[claim.page])]
         effects = {name for c in shown for name in RECORD[claim.page].cells[c].effects}
-        assert not claim.effect or claim.effect["name"] in effects, claim.id
+        assert claim.effect["name"] in effects, claim.id
 
 
 def test_an_effect_of_a_claim_is_assigned_once():
     """The record reads it at the end of its page."""
     pages = replications.first_edition()
-    for claim in filter(lambda claim: claim.effect, load()):
+    for claim in COMPARING:
         sources = [c["source"] for c in pages[claim.page]["cells"] if c["cell_type"] == "code"]
-        assigning = [s for s in sources if claim.effect["name"] in replications.assigned(s)]
+        name = replications.variable(claim.effect["name"])
+        assigning = [s for s in sources if name in replications.assigned(s)]
         assert len(assigning) == 1, (claim.id, claim.effect["name"])
 
 
@@ -309,7 +323,11 @@ def test_effects_are_drawn_in_standard_errors():
     cell = replace(FARED, effects=found)
     conditions = ["0 native", "8 native", "9 avx2"]  # the second never came to the comparison
     record = {"page": Replication(conditions, [], {"lead": cell})}
-    drawn = effects([sure, unsure], "en", {"page": notebook}, record)
+    measured = replace(
+        CLAIM, id="C03", experiment="live", effect={"de": "Streuung", "en": "Spread"}
+    )
+    drawn = effects([sure, unsure, measured], "en", {"page": notebook}, record)
+    assert [row["name"] for row in drawn["others"]] == ["Spread"]
     assert [row["figures"] for row in drawn["rows"]] == [
         "0.500 ± 0.050 (n = 16), under other seeds 0.150 ± 0.050",
         "−0.100 ± 0.050 (n = 8)",
