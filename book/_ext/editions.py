@@ -55,7 +55,7 @@ def fonts() -> list[Path]:
 
 def digest() -> str:
     """Return a digest of what all pages are made with: a change rebuilds them."""
-    files = [PATH, BOOK / "tools" / "claims.py", BOOK / "tools" / "drawings.py"]
+    files = [PATH, *(BOOK / "tools" / f"{name}.py" for name in ("claims", "drawings", "terms"))]
     made = [*HERE.rglob("*"), *STATIC.rglob("*"), *DRAWINGS.rglob("*"), *RECORDINGS.glob("*.json")]
     files += [path for path in sorted(made) if path.is_file()]
     files += sorted(BOOK.glob("locale/*/LC_MESSAGES/*.po"))

@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from book.tools.languages import LANGUAGES
+from book.tools.terms import Terms, first_uses, pattern
 
 NOT_LINKED = (
     nodes.title,
@@ -24,7 +25,6 @@ NOT_LINKED = (
     nodes.rubric,
     addnodes.pending_xref,
 )
-Terms = dict[str, str]  # each term, and the id of its definition
 
 
 def definitions(env: BuildEnvironment, page: str) -> Iterator[nodes.definition_list_item]:
@@ -51,23 +51,6 @@ def collect(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return [] if env.book_terms == before else [*env.found_docs]  # type: ignore[attr-defined]
 
 
-def pattern(terms: Terms, endings: str) -> re.Pattern[str]:
-    """Match any of the terms as a whole word, the longest first, its first letter in any case.
-
-    Args:
-        terms: what to match.
-        endings: a pattern of what may follow a term.
-
-    >>> pattern({"batch normalization": "", "LN": ""}, "s").findall("Batch normalization, LNs")
-    [('Batch normalization', ''), ('LN', 's')]
-    >>> pattern({"LN": ""}, "s").findall("an LN-net")
-    []
-    """
-    longest_first = sorted(terms, key=len, reverse=True)
-    words = (f"(?i:{re.escape(t[0])}){re.escape(t[1:])}" for t in longest_first)
-    return re.compile(rf"(?<![\w-])({'|'.join(words)})((?:{endings})?)(?![\w-])")
-
-
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each term on a page; on the glossary's page, in each definition."""
     for glossary, terms in app.env.book_terms.items():  # type: ignore[attr-defined]
@@ -88,17 +71,12 @@ def _link_in(
             continue
         parts: list[nodes.Node] = []
         end = 0
-        for match in words.finditer(text):
-            at = targets[match[1].casefold()]
-            if at not in used:
-                used.add(at)
-                parts.append(nodes.Text(text[end : match.start()]))
-                parts.append(
-                    nodes.reference(
-                        "", match[0], internal=True, refuri=f"{uri}#{at}", classes=["term"]
-                    )
-                )
-                end = match.end()
+        for match, at in first_uses(text, words, targets, used):
+            parts.append(nodes.Text(text[end : match.start()]))
+            parts.append(
+                nodes.reference("", match[0], internal=True, refuri=f"{uri}#{at}", classes=["term"])
+            )
+            end = match.end()
         if parts:
             text.parent.replace(text, [*parts, nodes.Text(text[end:])])
 

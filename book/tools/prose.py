@@ -1,7 +1,8 @@
 """The notebooks as readers open them elsewhere: without the markup that only Sphinx understands.
 
-Citations name author and year and link to the work, labels of sections become anchors, exercises
-have their hint and their solution folded below, below the cell to start from if there is one. Code,
+Citations name author and year and link to the work, terms link to the glossary where a page uses
+them first, labels of sections become anchors, captions stand below their figures, exercises have
+their hint and their solution folded below, below the cell to start from if there is one. Code,
 outputs and ids stay as they are.
 `python -m book.tools.prose FOLDER` writes the notebooks of all editions into a folder.
 """
@@ -9,12 +10,13 @@ outputs and ids stay as they are.
 import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from docutils.nodes import make_id
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from myst_parser.config.main import MdParserConfig
@@ -25,11 +27,14 @@ from book import BOOK
 from book.tools import address, claims, notebooks
 from book.tools.configuration import configuration, contents, published
 from book.tools.languages import LANGUAGES
-from book.tools.reading import markdown, stars, text_outputs
+from book.tools.reading import caption, markdown, stars, text_outputs
+from book.tools.terms import Terms, first_uses, pattern
 from book.tools.twins import LABEL
 
 EXTENSIONS = configuration(next(iter(LANGUAGES)))["parse"]["myst_enable_extensions"]
 PARSER = create_md_parser(MdParserConfig(enable_extensions={*EXTENSIONS}), RendererHTML)
+PARSER.disable("text_join")  # it hides where a text has escaped characters
+NOT_LINKED = ("heading", "blockquote", "dt")  # blocks; terms in them are no links
 DIRECTIVE = re.compile(r"\{([\w-]+)\} *(.*)")
 OPTION = re.compile(r":([\w-]+): *(.*)\n?")
 LEVEL = re.compile(r"level-(\d)")
@@ -51,6 +56,8 @@ class Edition:
         exercises: the name of each exercise, by label.
         solutions: of each exercise, by label.
         works: the bibliography.
+        figures: the number of each figure, by name.
+        terms: of the glossary.
     """
 
     code: str
@@ -60,12 +67,42 @@ class Edition:
     exercises: dict[str, str]
     solutions: dict[str, Solution]
     works: dict[str, Entry]
+    figures: dict[str, str]
+    terms: Terms
+
+    @cached_property
+    def term(self) -> re.Pattern[str]:
+        """What matches a term, in its inflections."""
+        return pattern(self.terms, LANGUAGES[self.code]["endings"])
+
+    @cached_property
+    def targets(self) -> Terms:
+        """The terms, case folded."""
+        return {term.casefold(): at for term, at in self.terms.items()}
+
+    def page(self, name: str) -> "Page":
+        """Return a page of which nothing was read yet, and no term linked."""
+        explaining = {self.places[at] for at in self.terms.values()}
+        return Page(name, set() if explaining - {name} else None)
 
     @property
     def words(self) -> dict[str, Any]:
         """What is said of exercises in its language."""
         words: dict[str, Any] = LANGUAGES[self.code]["exercises"]
         return words
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is being read, from its beginning to its end.
+
+    Args:
+        name: of its file.
+        linked: the ids of the terms that it has linked so far; none if it links no terms.
+    """
+
+    name: str
+    linked: set[str] | None
 
 
 def beside_notebooks(name: str, site: str) -> str:
@@ -97,19 +134,50 @@ def edition(
     places: dict[str, str] = {}
     exercises: dict[str, str] = {}
     solutions: dict[str, Solution] = {}
+    figures: dict[str, str] = {}
+    terms: Terms = {}
     for path in (path for stem in order for path in folder.glob(f"{stem}.*")):
         page = notebooks.read(path) if path.suffix == ".ipynb" else None
         text = markdown(page) if page else path.read_text(encoding="utf-8")
         places |= {a or b: path.name for a, b in LABEL.findall(text)}
-        for kind, _, options, _ in filter(None, map(directive, PARSER.parse(text))):
+        for kind, _, options, body in _directives(text):
             if kind == "ledger":
                 places |= {f"ledger-{claim.id.lower()}": path.name for claim in claims.load()}
             if kind == "exercise":
                 exercises[options["label"]] = f"{words['exercise']} {len(exercises) + 1}"
-        solutions |= _solutions(page.cells) if page else {}
+            if kind == "glossary":
+                found = {t: anchor for names, anchor, _ in _entries(body) for t in names}
+                places |= dict.fromkeys(found.values(), path.name)
+                terms |= found
+        for name in _figures(page.cells if page else [nbformat.v4.new_markdown_cell(text)]):
+            figures[name] = words["figure"].format(len(figures) + 1)
+        solutions |= _solutions(page.cells) if page and "{solution}" in text else {}
     works = parse_file(BOOK / "references.bib").entries
     find = address or partial(beside_notebooks, site=site)
-    return Edition(code, site, find, places, exercises, solutions, works)
+    return Edition(code, site, find, places, exercises, solutions, works, figures, terms)
+
+
+def _directives(text: str) -> Iterator[tuple[str, str, dict[str, str], str]]:
+    """Yield the directives of a text, and those within them."""
+    for found in filter(None, map(directive, PARSER.parse(text))):
+        yield found
+        yield from _directives(found[3])
+
+
+def _figures(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
+    """Yield the names of the figures in these cells."""
+    for cell in cells:
+        if name := caption(cell)[0]:
+            yield name
+        elif "{figure}" in cell.source:
+            yield from (o["name"] for kind, _, o, _ in _directives(cell.source) if kind == "figure")
+
+
+def _entries(glossary: str) -> Iterator[tuple[list[str], str, str]]:
+    """Yield the terms of each entry, the id where it begins, and its definition."""
+    for terms, definition in ENTRY.findall(glossary):
+        names = terms.splitlines()
+        yield names, make_id(f"term-{names[0]}"), " ".join(definition.split())
 
 
 def _solutions(cells: list[nbformat.NotebookNode]) -> dict[str, Solution]:
@@ -137,7 +205,7 @@ def directive(token: Token) -> tuple[str, str, dict[str, str], str] | None:
     return match[1], match[2], options, body.strip("\n")
 
 
-def plain(text: str, page: str, book: Edition) -> str:
+def plain(text: str, page: Page, book: Edition) -> str:
     """Return a text of a page without Sphinx's markup.
 
     Raises:
@@ -149,55 +217,77 @@ def plain(text: str, page: str, book: Edition) -> str:
     return text
 
 
-def _edits(text: str, tokens: list[Token], page: str, book: Edition) -> Iterator[Edit]:
+def _edits(text: str, tokens: list[Token], page: Page, book: Edition) -> Iterator[Edit]:
     begins = [0, *(m.end() for m in re.finditer("\n", text)), len(text)]
-    at = 0
+    at = apart = 0
     for token in tokens:
         first, last = (begins[min(line, len(begins) - 1)] for line in token.map or (0, 0))
         at = max(at, first)
+        apart += token.nesting if token.type.rpartition("_")[0] in NOT_LINKED else 0
         if token.type == "myst_target":
             yield first, last, f'<a id="{token.content}"></a>\n\n'
         elif token.type == "html_block" and token.content.startswith("<div"):
-            yield first, last, ""
+            yield first, last, f"[{book.words['site']}]({book.site}{Path(page.name).stem}.html)\n"
         elif found := directive(token):
             name, *rest = found
             yield first, last, _DIRECTIVES[name](*rest, page=page, book=book) + "\n"
-        for child in token.children or ():
-            if edit := _inline(text, child, at, page, book):
-                yield edit
-                at = edit[1]
+        linking = replace(page, linked=None) if apart else page
+        for edit in _inline(text, token.children or [], at, linking, book):
+            yield edit
+            at = edit[1]
 
 
-def _inline(text: str, token: Token, at: int, page: str, book: Edition) -> Edit | None:
-    """Return what becomes of a role or a link, which is to be found from some place on."""
-    if token.type == "myst_role":
-        name = token.meta["name"]
-        written, new = f"{{{name}}}`{token.content}`", _ROLES[name](token.content, book)
-    elif token.type == "link_open" and (new := _link(str(token.attrs["href"]), page, book)):
-        written, new = f"]({token.attrs['href']})", f"]({new})"
-    else:
-        return None
-    start = text.index(written, at)
-    return start, start + len(written), new
+def _inline(text: str, tokens: list[Token], at: int, page: Page, book: Edition) -> Iterator[Edit]:
+    """Yield what becomes of what stands in a line, which is to be found from some place on."""
+    within_link = False
+    for token in tokens:
+        if token.type == "link_open":
+            href = str(token.attrs["href"])
+            written, new = f"]({href}", f"]({_link(href, page, book)}"
+        elif within_link:
+            within_link = token.type != "link_close"
+            continue
+        elif token.type == "myst_role":
+            name = token.meta["name"]
+            written, new = f"{{{name}}}`{token.content}`", _ROLES[name](token.content, page, book)
+        elif token.type == "text":
+            written, new = token.content, _linked(token.content, page, book)
+        else:
+            written = new = token.markup if token.type == "text_special" else token.content
+        within_link = token.type == "link_open"
+        start = text.index(written, at)
+        at = start + len(written)
+        yield start, at, new
 
 
-def _link(href: str, page: str, book: Edition) -> str:
-    """Return where a link within the book leads from a notebook; nothing if as before."""
+def _linked(text: str, page: Page, book: Edition) -> str:
+    """Return a text in which the first use of each term on a page is a link to the glossary."""
+    if page.linked is None:
+        return text
+    parts, end = [], 0
+    for use, anchor in first_uses(text, book.term, book.targets, page.linked):
+        parts += [text[end : use.start()], f"[{use[0]}]({_link(f'#{anchor}', page, book)})"]
+        end = use.end()
+    return "".join([*parts, text[end:]])
+
+
+def _link(href: str, page: Page, book: Edition) -> str:
+    """Return where a link leads from a notebook."""
     name, _, label = href.partition("#")
-    name = name or book.places.get(label, page)
-    if name == page or "/" in name or not name.endswith((".ipynb", ".md")):
-        return ""
+    name = name or book.places.get(label, page.name)
+    if name == page.name or "/" in name or not name.endswith((".ipynb", ".md")):
+        return href
     return f"{book.address(name)}#{label}" if label else book.address(name)
 
 
 # --- roles --------------------------------------------------------------------------------------
 
 
-def _cite(keys: str, book: Edition) -> str:
+def _cite(keys: str, page: Page, book: Edition) -> str:
     return f"({'; '.join(_named(key, book, '{}, {}') for key in keys.split(','))})"
 
 
-def _cite_in_text(keys: str, book: Edition) -> str:
+def _cite_in_text(keys: str, page: Page, book: Edition) -> str:
     return ", ".join(_named(key, book, "{} ({})") for key in keys.split(","))
 
 
@@ -214,11 +304,11 @@ def _named(key: str, book: Edition, form: str) -> str:
     return f"[{form.format(first, work.fields['year'])}]({where})"
 
 
-def _index(content: str, book: Edition) -> str:
-    return re.sub(r"\s*<[^<>]*>$", "", content)
+def _index(content: str, page: Page, book: Edition) -> str:
+    return _linked(re.sub(r"\s*<[^<>]*>$", "", content), page, book)
 
 
-_ROLES: dict[str, Callable[[str, Edition], str]] = {
+_ROLES: dict[str, Callable[[str, Page, Edition], str]] = {
     "cite": _cite, "cite:p": _cite, "cite:t": _cite_in_text, "index": _index,
 }  # fmt: skip
 
@@ -226,67 +316,73 @@ _ROLES: dict[str, Callable[[str, Edition], str]] = {
 # --- directives ---------------------------------------------------------------------------------
 
 
-def _exercise(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _exercise(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     label = options["label"]
     level = LEVEL.search(options.get("class", ""))
     head = f"**{book.exercises[label]} ({title})** {stars(int(level[1])) if level else ''}".strip()
     text, cells = book.solutions[label]
-    shown = [plain(text, page, book)]
+    asked, shown = plain(body, page, book), [plain(text, page, book)]
     for cell in cells:
         shown += [f"```python\n{cell.source}\n```"]
         shown += [f"```\n{printed.rstrip()}\n```"] if (printed := text_outputs(cell)) else []
     solution = _folded(book.words["solution"], "\n\n".join(shown))
-    return "\n\n".join([f'<a id="{label}"></a>', head, plain(body, page, book), solution])
+    return "\n\n".join([f'<a id="{label}"></a>', head, asked, solution])
 
 
-def _solution(label: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _solution(label: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     name = f"[{book.exercises[label]}]({book.address(book.places[label])}#{label})"
     head = f"**{book.words['solution_to'].format(name)}**"
     anchor = [f'<a id="{options["label"]}"></a>'] if "label" in options else []
     return "\n\n".join([*anchor, head, plain(body, page, book)])
 
 
-def _dropdown(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _dropdown(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     return _folded(title, plain(body, page, book))
 
 
-def _figure(path: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _figure(path: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     image = f"![{options['alt']}]({book.site}_images/{Path(path).name})"
-    return f"{image}\n\n*{plain(body, page, book)}*"
+    return f"{image}\n\n{_caption(options['name'], body, page, book)}"
 
 
-def _box(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _caption(name: str, text: str, page: Page, book: Edition) -> str:
+    """Return what stands below a figure."""
+    return f"*{book.figures[name]}: {plain(text, replace(page, linked=None), book)}*"
+
+
+def _box(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     return plain(body, page, book)
 
 
-def _card(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _card(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     return f"**{title}**\n\n{plain(body, page, book)}"
 
 
-def _button(name: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _button(name: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     return f"[{body}]({book.address(f'{name}.ipynb')})"
 
 
-def _ledger(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _ledger(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     words = LANGUAGES[book.code]["claims"]
     opening, closing = words["quotes"]
-    entries = []
+    entries, said_of = [], replace(page, linked=None)
     for claim in claims.load():
         anchor = f'<a id="ledger-{claim.id.lower()}"></a>'
         place = book.address(f"{claim.page}.ipynb")
         said = f"{anchor}\n\n**[{claim.id}]({place})** {opening}{claim.claim[book.code]}{closing}"
         sources = f" {{cite:p}}`{','.join(claim.references)}`" if claim.references else ""
-        finding = plain(f"{claim.finding[book.code]}{sources}", page, book)
+        finding = plain(f"{claim.finding[book.code]}{sources}", said_of, book)
         entries.append(f"{said} · *{words['verdicts'][claim.verdict]}*\n\n{finding}")
     return "\n\n".join(entries)
 
 
-def _glossary(title: str, options: dict[str, str], body: str, *, page: str, book: Edition) -> str:
+def _glossary(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
     entries = []
-    for terms, definition in ENTRY.findall(body):
-        names = ", ".join(f"**{term}**" for term in terms.splitlines())
-        entries.append(f"{names}: {plain(' '.join(definition.split()), page, book)}")
-    return "\n\n".join(sorted(entries, key=str.casefold))
+    for terms, anchor, definition in sorted(_entries(body), key=lambda entry: entry[1]):
+        names = ", ".join(f"**{term}**" for term in terms)
+        said = plain(definition, replace(page, linked={anchor}), book)
+        entries.append(f'<a id="{anchor}"></a>\n\n{names}: {said}')
+    return "\n\n".join(entries)
 
 
 def _folded(title: str, text: str) -> str:
@@ -303,9 +399,9 @@ _DIRECTIVES: dict[str, Callable[..., str]] = {
 # --- notebooks ----------------------------------------------------------------------------------
 
 
-def prose(notebook: nbformat.NotebookNode, page: str, book: Edition) -> nbformat.NotebookNode:
-    """Return a notebook without Sphinx's markup."""
-    cells = notebook.cells
+def prose(notebook: nbformat.NotebookNode, name: str, book: Edition) -> nbformat.NotebookNode:
+    """Return a notebook of this file name without Sphinx's markup."""
+    cells, page = notebook.cells, book.page(name)
     for cell in cells:
         if cell.cell_type == "markdown":
             cell.source = plain(cell.source, page, book)
@@ -314,6 +410,9 @@ def prose(notebook: nbformat.NotebookNode, page: str, book: Edition) -> nbformat
         fold = text.index("<details>", text.index(f'<a id="{label}"></a>'))
         cells[i - 1].source = text[:fold].rstrip()
         cells.insert(i + 1, nbformat.v4.new_markdown_cell(text[fold:], id=f"{label}-folded"))
+    for i in reversed([i for i, cell in enumerate(cells) if caption(cell)[0]]):
+        said = _caption(*caption(cells[i]), page, book)
+        cells.insert(i + 1, nbformat.v4.new_markdown_cell(said, id=f"{cells[i].id}-caption"))
     return notebook
 
 

@@ -15,6 +15,7 @@ from book.tools.reading import alt_text, one_line
 GENERATED = ("genindex", "literatur", REFERENCE)  # beginnings of pages that are not written here
 LIST = "llms.txt"  # as https://llmstxt.org has it
 TITLE = re.compile(r"^# (.+)", re.MULTILINE)
+LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")  # to a term
 QUESTION = re.compile(r"^\*\*(.+\?)\*\*$", re.MULTILINE)
 
 
@@ -70,7 +71,7 @@ def texts(source: Path, code: str, order: Iterable[str]) -> dict[str, str]:
         if path.suffix == ".ipynb":
             text = as_text(prose(notebooks.read(path), path.name, book))
         else:
-            text = plain(path.read_text(encoding="utf-8"), path.name, book)
+            text = plain(path.read_text(encoding="utf-8"), book.page(path.name), book)
         found[stem] = f"{text.strip()}\n"
     return found
 
@@ -88,7 +89,7 @@ def listing(title: str, editions: dict[str, dict[str, str]], address: str) -> st
         lines += ["", f"## {LANGUAGES[code]['name']}", ""]
         for stem, text in pages.items():
             heads = (pattern.search(text) for pattern in (TITLE, QUESTION))
-            name, *question = [one_line(match[1]) for match in heads if match]
+            name, *question = [LINK.sub(r"\1", one_line(m[1])) for m in heads if m]
             line = f"- [{name}]({address}{code}/{stem}.md)"
             lines.append(": ".join([line, *question]))
     return "\n".join([*lines, ""])

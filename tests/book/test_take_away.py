@@ -114,8 +114,9 @@ def test_the_list_of_pages_names_each_with_its_question(site):
     assert (
         "[The backward pass](en/1a_rueckwaertspass.md): Why can’t we hold μ and σ fixed" in listed
     )
-    published = text.listing("B", {"de": {"index": "# A"}}, "https://a.org/")
-    assert "- [A](https://a.org/de/index.md)\n" in published
+    asked = "# A\n\n**Is [LN](x.md#term-ln) one?**"
+    published = text.listing("B", {"de": {"index": asked}}, "https://a.org/")
+    assert "- [A](https://a.org/de/index.md): Is LN one?\n" in published
 
 
 def test_every_figure_is_a_slide(site, page, edition):
