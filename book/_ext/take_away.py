@@ -12,6 +12,7 @@ from book.tools.languages import LANGUAGES
 from book.tools.text import has_text
 
 Button = dict[str, str]
+TEACHING = "lehre"  # the page for those who show slides
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -55,6 +56,7 @@ def offer(
                 link(kind, url, words, icon)
                 for kind, url, icon in (
                     ("pdf", app.config.editions_pdf, "fas fa-file-pdf"),
+                    ("slides", app.config.editions_slides * (page == TEACHING), "fas fa-images"),
                     ("archive", app.config.editions_archive, "fas fa-download"),
                 )
                 if url
@@ -78,6 +80,7 @@ def link(kind: str, url: str, words: dict[str, str], icon: str) -> Button:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the extension."""
     app.add_config_value("editions_pdf", "", "html", str)
+    app.add_config_value("editions_slides", "", "html", str)
     app.add_config_value("editions_archive", "", "html", str)
     app.connect("config-inited", configure)
     app.connect("html-page-context", cite)

@@ -75,6 +75,7 @@ def configuration(edition: str, url: str | None = None, root: Path = ROOT) -> di
         extensions = [*extensions, "sphinxext.opengraph"]
         options |= {
             "editions_pdf": f"{address}{PDF.format(edition)}",
+            "editions_slides": f"{address}{SLIDES.format(edition)}",
             "editions_archive": f"{address}{ARCHIVE}",
             "html_baseurl": f"{address}{edition}/",
             "ogp_site_url": f"{address}{edition}/",

@@ -78,6 +78,13 @@ def skip_to_editions(page: BeautifulSoup, place: Place) -> None:
         first(page, ".skip-link").append(landmark)
 
 
+def name_downloads(page: BeautifulSoup, place: Place) -> None:
+    """Let the name of a downloaded notebook say its language; in all editions it is the same."""
+    for tag in page.select(".btn-download-source-button"):
+        path = Path(value(tag, "href"))
+        tag["download"] = f"{path.stem}-{place.folder.name}{path.suffix}"
+
+
 def size_images(page: BeautifulSoup, place: Place) -> None:
     """Give the figures of myst-nb a size, so that the text does not jump, and load them late."""
     for tag in page.select(".bd-article img"):
@@ -131,6 +138,7 @@ def link_sections(page: BeautifulSoup, place: Place) -> None:
 PAGE_STEPS = (
     name_parts,
     skip_to_editions,
+    name_downloads,
     size_images,
     describe,
     defer_scripts,
