@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import torch
 from nbclient import NotebookClient
 from tqdm import tqdm
 
 from book.tools import address
-from book.tools.notebooks import clean, pages, read, write
+from book.tools.notebooks import EXECUTION, clean, pages, read, write
 from book.tools.reading import with_run_time
+from lnlib.provenance import environment, installed
 
 
 def execute(
@@ -56,8 +58,18 @@ def refresh(path: Path) -> float:
     execute(notebook)
     seconds = time.perf_counter() - start
     clean(notebook)
+    note(notebook, read(path))
     write(notebook, path)
     return seconds
+
+
+def note(notebook: nbformat.NotebookNode, before: nbformat.NotebookNode) -> None:
+    """Note when and with what a notebook was executed, unless that is known of the same outputs."""
+    outputs, known = ([c.get("outputs") for c in n.cells] for n in (notebook, before))
+    if outputs != known or EXECUTION not in notebook.metadata:
+        capability = torch.backends.cpu.get_cpu_capability()
+        made = environment() | installed("numpy") | {"capability": capability}
+        notebook.metadata[EXECUTION] = nbformat.from_dict(made)
 
 
 def refresh_all(paths: list[Path], jobs: int = 2) -> None:

@@ -14,6 +14,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+EXECUTION = "execution"  # in the metadata: when and with what the outputs were computed
 CELL_METADATA = ("mystnb", "tags")
 
 
@@ -45,7 +46,8 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Drop everything from the metadata that is not part of the book."""
-    notebook.metadata = nbformat.from_dict(METADATA)
+    known = {k: v for k, v in notebook.metadata.items() if k == EXECUTION}
+    notebook.metadata = nbformat.from_dict(METADATA | known)
     for cell in notebook.cells:
         kept = {k: cell.metadata[k] for k in CELL_METADATA if cell.metadata.get(k)}
         cell.metadata = nbformat.from_dict(kept)

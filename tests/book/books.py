@@ -1,4 +1,4 @@
-"""Books of two pages, built in seconds, with the settings and extensions of this one."""
+"""Books of a few pages, built in seconds, with the settings and extensions of this one."""
 
 import copy
 import shutil
@@ -12,23 +12,34 @@ from book.tools import notebooks
 from book.tools.claims import load
 from book.tools.languages import LANGUAGES
 
+EXECUTION = {
+    "date": "2026-01-02",
+    "torch": "2.0",
+    "numpy": "1.9",
+    "machine": "arm64",
+    "capability": "NEON",
+}
+
 
 def write_small_book(folder, editions=LANGUAGES):
     """Write a book in these editions."""
     shutil.copy(ROOT / "_config.yml", folder)
     (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/de/index\nchapters:\n- file: book/de/page\n"
+        "format: jb-book\nroot: book/de/index\nchapters:\n"
+        "- file: book/de/page\n- file: book/de/lehre\n"
     )
     for edition in editions:
         (folder / "book" / edition).mkdir(parents=True, exist_ok=True)
         (folder / "book" / edition / "index.md").write_text(
             "# A small book\n\nOf one [page](page.ipynb) and one formula, $x^2$.\n"
         )
+        (folder / "book" / edition / "lehre.md").write_text("# Teaching\n\nWith slides.\n")
         cells = [
             new_markdown_cell("# A page\n\nA cell shows it.", id="title"),
             new_code_cell("1 + 1", id="sum", execution_count=1),
         ]
-        notebook = new_notebook(cells=cells, metadata=notebooks.METADATA)
+        metadata = notebooks.METADATA | {notebooks.EXECUTION: EXECUTION}
+        notebook = new_notebook(cells=cells, metadata=metadata)
         notebooks.write(notebook, folder / "book" / edition / "page.ipynb")
     shutil.copy(BOOK / "references.bib", folder / "book")
     return folder

