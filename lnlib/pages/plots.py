@@ -5,7 +5,8 @@ The colors are safe for color-blind readers; a method keeps its own everywhere, 
 library in the benchmarks. Everything else about the look is in `book.mplstyle`.
 
 Sources: Okabe, Ito (2008), https://jfly.uni-koeln.de/color/, for the methods; Tol (2021), scheme
-"muted", https://personal.sron.nl/~pault/, for the libraries.
+"muted", https://personal.sron.nl/~pault/, for the libraries; Harrower, Brewer (2003), schemes
+"PuOr" and "BrBG", https://colorbrewer2.org, for the two places of ε.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +31,8 @@ COLORS = MappingProxyType(
         "GN": "#009E73",
         "IN": "#CC79A7",
         "none": "#666666",
-        "inside": "#0072B2",
-        "outside": "#D55E00",
+        "inside": "#5E3C99",
+        "outside": "#8C510A",
         "accent": "#E69F00",
         "muted": "#999999",
         "lnlib": "#332288",
