@@ -1,12 +1,18 @@
-"""The map of the book on its first page: each page with its question, and the paths that stop."""
+"""The map of the book on its first page: a plan, then each page with its question.
+
+Both show the paths that stop at a page.
+"""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup, Tag
 from bs4.element import PageElement
 
+from book.tools import plan
+from book.tools.languages import LANGUAGES
 from book.tools.numbers import numbers
 from book.tools.soup import first, value
 
@@ -15,20 +21,36 @@ PLACE = "#book-map"
 PATHS = ".first-view .sd-card-body"
 
 
-def install(pages: dict[str, BeautifulSoup], order: Iterable[str]) -> None:
+def install(pages: dict[str, BeautifulSoup], order: Sequence[str], edition: str) -> None:
     """Draw the map where an edition's first page has a place for it.
 
     Args:
         pages: the pages, by file name.
         order: their file stems, in reading order.
+        edition: the language.
     """
     index = pages[INDEX]
     if not (place := index.select_one(PLACE)):
         return
-    paths = {name: stops for card in index.select(PATHS) for name, stops in [path(card)]}
+    words = LANGUAGES[edition]["map"]
+    paths = [path(card) for card in index.select(PATHS)]
+    numbered = numbers(order)
+    shown = [stem for stem in order if stem[0].isdigit()]
+    stations = [
+        plan.Page(f"{stem}.html", numbered.get(stem, ""), name(pages[f"{stem}.html"], stem, words))
+        for stem in shown
+    ]
+    drawn = BeautifulSoup(plan.draw(stations, paths, words), "html.parser")
+    place.insert_before(*drawn.contents)
     place.name, place["class"] = "ol", "book-map"
-    for stem in (stem for stem in order if stem[0].isdigit()):
-        place.append(row(pages[f"{stem}.html"], stem, numbers(order).get(stem, ""), paths))
+    for stem in shown:
+        place.append(row(pages[f"{stem}.html"], stem, numbered.get(stem, ""), paths))
+
+
+def name(page: BeautifulSoup, stem: str, words: dict[str, Any]) -> str:
+    """Return the name of a page on the plan: its title up to a colon, or a shorter one."""
+    title = "".join(part.get_text() for part in content(first(page, "h1")))
+    return str(words["names"].get(stem, title.partition(":")[0]))
 
 
 def content(tag: Tag) -> list[PageElement]:
@@ -43,14 +65,15 @@ def content(tag: Tag) -> list[PageElement]:
     return [*copied.contents]
 
 
-def path(card: Tag) -> tuple[str, set[str]]:
-    """Return the name of a path, which its card says first, and the pages at which it stops."""
-    name = first(card, ".sd-card-title").get_text().partition(":")[0].strip()
-    return name, {urlsplit(value(link, "href")).path for link in card.select("a")}
+def path(card: Tag) -> plan.Path:
+    """Return a path: its card says its name first, and links to the pages at which it stops."""
+    title = first(card, ".sd-card-title").get_text().partition(":")[0].strip()
+    stops = dict.fromkeys(urlsplit(value(link, "href")).path for link in card.select("a"))
+    return plan.Path(title, tuple(stops))
 
 
-def row(page: BeautifulSoup, stem: str, number: str, paths: dict[str, set[str]]) -> Tag:
-    """Return a page's line of the map."""
+def row(page: BeautifulSoup, stem: str, number: str, paths: list[plan.Path]) -> Tag:
+    """Return a page's line of the list."""
     file = f"{stem}.html"
     made = BeautifulSoup(
         f'<li><a href="{file}"></a><span class="question"></span></li>', "html.parser"
@@ -59,8 +82,9 @@ def row(page: BeautifulSoup, stem: str, number: str, paths: dict[str, set[str]])
     line["class"] = "page" if "." in number else "chapter"
     first(line, "a").extend([f"{number} " if number else "", *content(first(page, "h1"))])
     first(line, ".question").extend(content(first(page, ".bd-article p")))
-    for name in (name for name, stops in reversed(paths.items()) if file in stops):
-        stop = made.new_tag("abbr", attrs={"title": name})
-        stop.string = name[0]
-        first(line, "a").insert_after(" ", stop)
+    for place, taken in reversed([*enumerate(paths)]):
+        if file in taken.stops:
+            stop = made.new_tag("abbr", attrs={"class": f"line-{place}", "title": taken.name})
+            stop.string = taken.name[0]
+            first(line, "a").insert_after(" ", stop)
     return line

@@ -39,7 +39,7 @@ def write_site(site: Path, title: str, order: list[str], address: str = "") -> N
         search.install(folder, pages, edition)
         crossref.install(pages, edition)
         cards.install(folder, pages)
-        map.install(pages, order)
+        map.install(pages, order, edition)
         numbers.install(pages, order)
         sources, home = folder / "_sources", f"{address}{edition}/" if address else "../"
         texts[edition] = text.texts(sources, edition, order)

@@ -289,6 +289,22 @@ def test_chapters_are_numbered_in_the_list_and_above_the_text(html, site, editio
         assert len(page.select(".bd-docs-nav .appendix")) == 1
 
 
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_plan_on_the_first_page_leads_to_every_chapter(html, site, edition):
+    index = html[site / edition / "index.html"]
+    chapters = [f"{stem}.html" for stem in contents() if stem[0].isdigit()]
+    plans = index.select("svg.plan")
+    for drawn in plans:
+        assert [link["href"] for link in drawn.select("a")] == chapters
+    assert [link["href"] for link in index.select(".book-map > li > a")] == chapters
+    assert all((site / edition / name).is_file() for name in chapters)
+    assert len(plans) == 2
+    for name in plans[0].select(".name"):
+        lines = [line.get_text().strip() for line in name.select("tspan")]
+        assert len(lines) <= 2, lines
+        assert max(map(len, lines)) <= 15, lines
+
+
 def test_the_foot_of_a_page_says_its_state_and_its_source(html, site, published):
     for edition in EDITIONS:
         words = LANGUAGES[edition]["colophon"]
