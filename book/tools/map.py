@@ -84,7 +84,7 @@ def row(page: BeautifulSoup, stem: str, number: str, paths: list[plan.Path]) -> 
     first(line, ".question").extend(content(first(page, ".bd-article p")))
     for place, taken in reversed([*enumerate(paths)]):
         if file in taken.stops:
-            stop = made.new_tag("abbr", attrs={"class": f"line-{place}", "title": taken.name})
+            stop = made.new_tag("abbr", attrs={"class": plan.LINES[place], "title": taken.name})
             stop.string = taken.name[0]
             first(line, "a").insert_after(" ", stop)
     return line

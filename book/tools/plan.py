@@ -8,13 +8,14 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
+from pathlib import Path as File
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from book import BOOK
-
+HERE = File(__file__).resolve().parent
 TEMPLATE = "plan.svg"
+LINES = ("line-0", "line-1", "line-2")  # classes, one for each path
 BEND = 9  # radius
 SHIFT = 5  # between lines that run side by side
 Point = tuple[float, float]
@@ -90,8 +91,9 @@ def draw(pages: Iterable[Page], paths: list[Path], words: dict[str, Any]) -> str
     parts = chapters(pages)
     names = {page.file: page.name for part in parts for page in part}
     told = "; ".join(f"{p.name}: {', '.join(names[stop] for stop in p.stops)}" for p in paths)
-    template = Environment(loader=FileSystemLoader(BOOK), autoescape=True).get_template(TEMPLATE)
+    template = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template(TEMPLATE)
     return template.render(
+        classes=LINES,
         plans=[Wide(parts, paths), Narrow(parts, paths)],
         legend=[(path.name[0], path.name) for path in paths],
         title=words["title"],

@@ -23,7 +23,7 @@ const isStyle = ({ path }) => path.endsWith(".css");
 const [{ css }] = await new PurgeCSS().purge({
   content: [
     join(dirname(folder), "*.html"), join(folder, "**/*.js"),
-    join(import.meta.dirname, "*.py"), // with what the steps after this one write
+    join(import.meta.dirname, "*.{py,svg}"), // with what the steps after this one write
   ],
   css: [{ raw: outputFiles.find(isStyle).text }],
   fontFace: true,

@@ -299,6 +299,8 @@ def test_the_plan_on_the_first_page_leads_to_every_chapter(html, site, edition):
     assert [link["href"] for link in index.select(".book-map > li > a")] == chapters
     assert all((site / edition / name).is_file() for name in chapters)
     assert len(plans) == 2
+    style = (site / edition / index.select_one("link[rel=stylesheet]")["href"]).read_text()
+    assert all(f".{name}" in style for name in ("plan", "narrow", "branch", "stop", "line-2"))
     for name in plans[0].select(".name"):
         lines = [line.get_text().strip() for line in name.select("tspan")]
         assert len(lines) <= 2, lines
