@@ -94,14 +94,27 @@ def show_pairs(axes: Axes, comparisons: "Mapping[str, Paired]") -> None:
     axes.grid(axis="y", visible=False)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], words: int | None = None
+) -> Markdown:
     """Return a table that notebooks and pages typeset.
+
+    Args:
+        header: the names of the columns.
+        rows: their cells.
+        words: how many columns, from the left, hold words; the others hold numbers, flush right.
+            By default all hold words.
 
     Example:
         >>> print(table(["", "found"], [["ε", True]]).data)
         |  | found |
         | --- | --- |
         | ε | True |
+        >>> print(table(["", "ε"], [["Keras", 0.001]], words=1).data)
+        |  | ε |
+        | --- | --: |
+        | Keras | 0.001 |
     """
-    lines = (header, ["---"] * len(header), *rows)
+    marks = ["---" if words is None or i < words else "--:" for i in range(len(header))]
+    lines = (header, marks, *rows)
     return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
