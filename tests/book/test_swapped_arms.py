@@ -106,7 +106,7 @@ NORMS = "norm output-std eps-conventions eps-nan"  # what the cells of the fine 
 LIVE = [  # page, the cells to run, what the last one gathers by arm, two arms
     ("0_zehn_minuten", "failing failing-plot", "accuracy", ("ohne Norm", "LN")),
     ("1c_feinheiten", f"{NORMS} order", "cosines", ("before", "after")),
-    ("1c_feinheiten", f"{NORMS} training", "results", (False, True)),
+    ("1c_feinheiten", f"{NORMS} training-nets training", "results", (False, True)),
     ("4a_transformer", "model arms gradient", "gradients", ("Post-LN", "ohne Norm")),
     ("4a_transformer", "model arms deepnorm", "deep", ("Post-LN", "DeepNorm")),
     ("4a_transformer", "qk", "found", (False, True)),
