@@ -25,6 +25,7 @@ EARLY = """if (location.protocol !== "file:") for (const name of {names})
   document.head.append(Object.assign(document.createElement("link"), {{
     rel: "preload", as: "font", type: "font/woff2", crossOrigin: "", href: "_static/fonts/" + name
   }}));"""
+DRAWINGS = "drawings-*.js"  # which write letters, too
 INVENTORY = "objects.inv"  # for other books, which link to this one
 
 
@@ -45,9 +46,10 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
         link = {"rel": "stylesheet", "href": f"_static/{style.name}"}
         first(page, "meta[charset]").insert_after(page.new_tag("script", string=early))
         first(page, "head").append(page.new_tag("link", attrs=link))
+    shown = [page.get_text() for page in pages.values()]
+    shown += [path.read_text(encoding="utf-8") for path in (folder / "_static").glob(DRAWINGS)]
     with TTFont(fonts / TEXT) as text:
-        others = {*map(ord, "".join(page.get_text() for page in pages.values()))}
-        others -= text.getBestCmap().keys()
+        others = {*map(ord, "".join(shown))} - text.getBestCmap().keys()
     keep_glyphs(fonts / "STIXTwoMath.woff2", formula_glyphs(pages.values()) | others)
     icons = ICON.findall(style.read_text(encoding="utf-8"))
     keep_glyphs(fonts / "fa-solid-900.woff2", {int(code, 16) for code in icons})

@@ -410,12 +410,17 @@ def test_formulas_are_mathml(html):
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_fonts_hold_what_formulas_and_buttons_need(html, site, edition):
     pages = [page for path, page in html.items() if path.parent.name == edition]
+    scripts = (site / edition / "_static").glob("drawings-*.js")
     fonts = site / edition / "_static" / "fonts"
     with TTFont(fonts / "STIXTwoMath.woff2") as font:
         shown = {c for p in pages for m in p.select("math") for c in m.get_text() if c.strip()}
         missing = (shown | set("√𝑥𝐻𝛾ℎ")) - set(map(chr, font.getBestCmap()))
         assert {c for c in missing if unicodedata.category(c) != "Cf"} == set()
         assert "MATH" in font
+        drawn = {c for p in scripts for c in p.read_text(encoding="utf-8") if c.strip()}
+        with TTFont(fonts / "source-serif-4-latin-400-normal.woff2") as text:
+            lacking = drawn - set(map(chr, text.getBestCmap()))
+        assert set("₁₂₃₄⁻⁵") <= lacking <= set(map(chr, font.getBestCmap()))
     with TTFont(fonts / "fa-solid-900.woff2") as font:
         bars, moon, magnifying_glass = 0xF0C9, 0xF186, 0xF002
         assert {bars, moon, magnifying_glass} <= set(font.getBestCmap())
