@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from docutils import nodes
 from docutils.statemachine import StringList
-from sphinx import addnodes
+from sphinx import addnodes, locale
 from sphinx.application import Sphinx
 from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.domains.std import StandardDomain
@@ -228,7 +228,9 @@ class Ledger(SphinxDirective):
         builder = cast(StandaloneHTMLBuilder, self.env.app.builder)
         drawn = effects(CLAIMS, self.config.language, self.pages, self.record)
         head = builder.templates.render(
-            "ledger.html", overview(sections, self.words) | {"effects": drawn, "words": self.words}
+            "ledger.html",
+            overview(sections, self.words)
+            | {"effects": drawn, "words": self.words, "permalink": locale._("Link to this image")},
         )
         return [nodes.raw("", head, format="html"), *map(self._section, sections.items())]
 

@@ -71,7 +71,7 @@ export const button = (parent, text, act) =>
 export function show(name, draw, words, data) {
   for (const host of document.querySelectorAll(`[data-widget=${name}]`)) {
     host.classList.add("widget");
-    host.prepend(host.previousElementSibling);
+    host.prepend(host.parentElement.previousElementSibling);
     draw(host, words, data);
   }
 }

@@ -29,6 +29,7 @@ from lnlib.pages import topics
 
 EDITIONS = tuple(LANGUAGES)
 CSPELL = ROOT / "node_modules" / "cspell" / "bin.mjs"
+DRAWING = "[data-widget]"
 GLOSSARY = "7_verwandte_themen.html"
 NOTEBOOKS = {path.stem for path in notebooks.pages()}
 NOT_PROSE = (
@@ -247,6 +248,23 @@ def test_every_figure_has_a_caption_a_number_and_an_anchor(html):
         assert [f["id"] for f in own if not f.select_one("figcaption .caption-number")] == [], path
         figures += len(own)
     assert figures > 150
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_drawing_has_a_title_a_number_of_its_own_and_a_link_to_itself(html, site, edition):
+    words = LANGUAGES[edition]
+    pages = [html[site / edition / f"{name}.html"] for name in contents()]
+    figures = [mark.find_parent("figure") for page in pages for mark in page.select(DRAWING)]
+    assert len(figures) == len(words["drawings"])
+    for number, figure in enumerate(figures, 1):
+        name = figure.select_one(DRAWING)["data-widget"]
+        assert figure["id"] == f"drawing-{name}"
+        title = f"{words['drawing'] % number} {words['drawings'][name]['title']}#"
+        assert figure.figcaption.get_text(strip=False).strip() == title
+        assert figure.figcaption.select_one("a.headerlink")["href"] == f"#{figure['id']}"
+    effects = html[site / edition / "behauptungen.html"].select_one("figure#effects > figcaption")
+    assert effects.p.get_text() == f"{words['claims']['effects']['title']}#"
+    assert effects.select_one("a.headerlink[title]")["href"] == "#effects"
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
