@@ -1,5 +1,5 @@
 // The axes over which each method averages: who shares a mean with whom.
-import { add, choice, fill, slider } from "./controls.mjs";
+import { add, choice, fill, result, slider } from "./controls.mjs";
 
 const METHODS = { // what two values must have in common to share a mean
   BN: ({ c }) => [c],
@@ -40,7 +40,7 @@ export default function axes(host, words) {
   }
   const across = add(svg, "text", { x: 112, y: 175, "text-anchor": "middle" });
   const down = add(svg, "text", { x: 26, y: 96, "text-anchor": "middle", transform: "rotate(-90 26 96)" });
-  const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
+  const tell = result(host);
   const bottom = add(host, "div", { class: "controls" });
   const set = add(bottom, "fieldset");
   add(set, "legend", {}, words.value);
@@ -70,8 +70,9 @@ export default function axes(host, words) {
       others ? words.others : words.alone,
     ];
     if (data === "sequence") notes.push(later ? words.later : words.causal);
-    spoken.textContent = notes.join(" ");
-    svg.setAttribute("aria-label", `${words[method]}: ${spoken.textContent}`);
+    const told = notes.join(" ");
+    tell(told);
+    svg.setAttribute("aria-label", `${words[method]}: ${told}`);
   }
   draw();
 }

@@ -1,5 +1,5 @@
 // The table of invariances: one change, five norms, and which of their outputs notice it.
-import { add, choice, figure, pick, slider } from "./controls.mjs";
+import { add, choice, figure, pick, result, slider } from "./controls.mjs";
 import { CHANGES, compare, LAYERS } from "./layers.mjs";
 
 const SAME = 1e-10; // as in the table of the page
@@ -26,7 +26,7 @@ export default function changes(host, words, { X, W }) {
     const svg = add(add(line, "td"), "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
     return { layer, line, svg, mark: add(line, "td") };
   });
-  const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
+  const tell = result(host);
 
   function draw() {
     const same = [];
@@ -40,7 +40,7 @@ export default function changes(host, words, { X, W }) {
       bars(svg, before[0], after[0]);
       svg.setAttribute("aria-label", kept ? words.yes : words.no);
     }
-    spoken.textContent = same.length ? `${words.kept} ${same.join(", ")}.` : words.nobody;
+    tell(same.length ? `${words.kept} ${same.join(", ")}.` : words.nobody);
   }
 
   // The first example: its output before as an outline, and after as a filled bar.

@@ -1,5 +1,7 @@
 // What all drawings share: elements, numbers in the page's language, controls.
 
+const PAUSE = 300; // ms
+
 export const figure = (x, digits = 2) => {
   if (Number.isNaN(x)) return "0/0";
   const format = { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" };
@@ -25,7 +27,7 @@ export function add(parent, name, attributes = {}, text = "") {
 export function slider(parent, name, [min, max, step], value, change) {
   const label = add(parent, "label", {}, `${name} `);
   const input = add(label, "input", { type: "range", min, max, step, value });
-  const shown = add(label, "output");
+  const shown = add(label, "span", { class: "value", "aria-hidden": true }); // an output would be spoken twice
   const show = () => {
     shown.textContent = figure(input.valueAsNumber, step < 1 ? 2 : 0);
   };
@@ -64,10 +66,28 @@ export function pick(parent, title, names, chosen, change) {
   return list;
 }
 
+// A line that says what a drawing shows. A screen reader hears of it what is new, once nothing has
+// changed for a moment: those of some parts that were not there before, and nothing of the beginning.
+export function result(parent) {
+  const line = add(parent, "p", { class: "result" });
+  const status = add(parent, "p", { class: "visually-hidden", role: "status" });
+  let known, timer;
+  return (text, parts = [text]) => {
+    line.textContent = text;
+    known ??= parts;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const news = parts.filter((part) => !known.includes(part));
+      known = parts;
+      if (news.length) status.textContent = news.join(", ");
+    }, PAUSE);
+  };
+}
+
 export const button = (parent, text, act) =>
   add(parent, "button", { type: "button" }, text).addEventListener("click", act);
 
-// Draw where the page holds an element [data-widget=NAME]; the paragraph above it becomes its caption.
+// Draw where the page holds a figure with [data-widget=NAME]; the paragraph above it moves into the frame.
 export function show(name, draw, words, data) {
   for (const host of document.querySelectorAll(`[data-widget=${name}]`)) {
     host.classList.add("widget");

@@ -1,7 +1,7 @@
 // The search for a kernel: the speed of every launch over occupancy and over the bytes under way.
 import { scaleLinear, scaleLog } from "d3-scale";
 import { axes, chart } from "./chart.mjs";
-import { add, choice, figure, fill, pick } from "./controls.mjs";
+import { add, choice, figure, fill, pick, result } from "./controls.mjs";
 
 const FEW = 24; // KiB under way
 const REACH = 40; // px from the pointer to a launch
@@ -27,7 +27,7 @@ export default function launches(host, words, all) {
   const label = add(host, "label", { class: "rank" }, `${words.rank} `);
   const rank = add(label, "input", { type: "range", min: 0, step: 1, value: 0 });
   rank.addEventListener("input", () => ((state.at = rank.valueAsNumber), draw()));
-  const spoken = add(host, "p", { class: "result" });
+  const tell = result(host);
 
   function panel(key) {
     const frame = add(panels, "div");
@@ -84,8 +84,9 @@ export default function launches(host, words, all) {
     rank.max = found.length - 1;
     rank.value = state.at;
     const place = fill(words.place, { rank: state.at + 1, count: found.length });
-    spoken.textContent = `${place}: ${told(found[state.at])}`;
-    rank.setAttribute("aria-valuetext", spoken.textContent);
+    const launch = told(found[state.at]);
+    rank.setAttribute("aria-valuetext", place);
+    tell(`${place}: ${launch}`, [launch]);
   }
   draw();
 }

@@ -1,7 +1,7 @@
 // Two arms of the transformer sweep: loss over learning rate, every seed, and their difference in pairs.
 import { scaleLinear, scaleLog } from "d3-scale";
 import { axes, chart } from "./chart.mjs";
-import { add, figure, fill, pick } from "./controls.mjs";
+import { add, figure, fill, pick, result } from "./controls.mjs";
 import { paired, summary } from "./pairs.mjs";
 
 const CEILING = 3.6; // nats per byte; what lies above is drawn at the edge
@@ -18,7 +18,7 @@ export default function rates(host, words, { arms, first }) {
     pick(controls, name, names, chosen[i], (arm) => ((chosen[i] = arm), draw())).parentNode.classList.add(look));
   const upper = chart(add(host, "div"), 330, curves);
   const lower = chart(add(host, "div"), 120, differences);
-  const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
+  const tell = result(host);
   const details = add(host, "details");
   add(details, "summary", {}, words.numbers);
   const table = add(add(details, "div", { class: "scroll", tabindex: 0 }), "table");
@@ -83,9 +83,10 @@ export default function rates(host, words, { arms, first }) {
     const clear = found && Math.abs(found.mean) > 3 * found.error;
     const facts = { a: a.name, b: b.name, rateA: told(a.rates[a.own]), rateB: told(b.rates[b.own]) };
     const verdict = clear ? (found.mean > 0 ? words.ahead : words.behind) : words.open;
-    spoken.textContent = found
-      ? `${fill(words.result, { ...facts, difference: written(found) })} ${verdict}`
-      : words.lost;
+    if (found) {
+      const difference = written(found);
+      tell(`${fill(words.result, { ...facts, difference })} ${verdict}`, [`${difference}. ${verdict}`]);
+    } else tell(words.lost);
     table.replaceChildren();
     const head = add(add(table, "thead"), "tr");
     for (const name of [words.rate, a.name, b.name]) add(head, "th", { scope: "col" }, name);

@@ -1,5 +1,5 @@
 // The plane and the sphere of layer normalization for H = 3, which one turns and drags.
-import { add, button, choice, figure, slider, vector } from "./controls.mjs";
+import { add, button, choice, figure, result, slider, vector } from "./controls.mjs";
 import { dot, forward } from "./norms.mjs";
 
 const UP = [1, 1, 1].map((x) => x / Math.sqrt(3)); // the diagonal stands upright
@@ -55,7 +55,7 @@ export default function sphere(host, words) {
     class: "handle", r: 9, tabindex: 0, role: "button",
     "aria-label": words.handle,
   });
-  const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
+  const tell = result(host);
   const controls = add(host, "div", { class: "controls" });
 
   const line = (element, from, to) => {
@@ -95,9 +95,12 @@ export default function sphere(host, words) {
     at(names.y, y, [9, -8]);
     const moved = Math.hypot(...y.map((entry, i) => entry - xHat[i])) > 0.02;
     for (const part of [ellipse, dots.y, names.y]) part.toggleAttribute("hidden", !moved);
-    const length = figure(Math.hypot(...xHat));
-    spoken.textContent =
-      `x = ${vector(state.x)}, μ = ${figure(mean)}, x̂ = ${vector(xHat)}, ‖x̂‖ = ${length}, y = ${vector(y)}`;
+    const normalized = [`x̂ = ${vector(xHat)}`, `‖x̂‖ = ${figure(Math.hypot(...xHat))}`];
+    const output = `y = ${vector(y)}`;
+    tell(
+      [`x = ${vector(state.x)}`, `μ = ${figure(mean)}`, ...normalized, output].join(", "),
+      [...normalized, moved ? output : "y = x̂"],
+    );
   }
 
   const setters = { x: [], weight: [], bias: [] };

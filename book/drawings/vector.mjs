@@ -1,5 +1,5 @@
 // One vector by hand: every step of a norm and of its gradient, for numbers of the reader's own.
-import { add, button, choice, figure, number, vector as written } from "./controls.mjs";
+import { add, button, choice, figure, number, result, vector as written } from "./controls.mjs";
 import { dot, forward, NORMS, sum } from "./norms.mjs";
 
 const INITIAL = {
@@ -46,7 +46,8 @@ export default function vector(host, words) {
   part(words.forward, ["x"], ["mean", 2], ["difference", 4], ["variance", 2], ["root", 2], ["xHat", 4],
     ["weight"], ["bias"], ["y", 4]);
   part(words.gradient, ["dy"], ["g", 4], ["dx", 4], ["dweight", 4], ["dbias", 4]);
-  const spoken = add(host, "p", { class: "result", "aria-live": "polite" });
+  const tell = result(host);
+  let output;
 
   function write() {
     for (const key of Object.keys(GIVEN)) setters[key].forEach((set, i) => set(state[key][i]));
@@ -75,7 +76,10 @@ export default function vector(host, words) {
     for (const key of ["mean", "difference", "bias", "dbias"]) table.querySelector(`.${key}`).hidden = rms;
     picture(steps);
     const across = { sum: figure(sum(gradients.dx), 3), dot: figure(dot(gradients.dx, steps.xHat), 3) };
-    spoken.textContent = `y = ${written(steps.y, 3)}, Σ dx = ${across.sum}, dx · x̂ = ${across.dot}`;
+    const before = output;
+    output = `y = ${written(steps.y, 3)}`;
+    const news = output === before ? `dx = ${written(gradients.dx, 3)}` : output;
+    tell(`${output}, Σ dx = ${across.sum}, dx · x̂ = ${across.dot}`, [news]);
   }
 
   // Each entry on its way down, from x over x − μ and x̂ to y, all on one scale.
