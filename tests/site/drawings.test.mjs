@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { CHANGES, LAYERS } from "../../book/drawings/layers.mjs";
 import { forward } from "../../book/drawings/norms.mjs";
-import { EDITIONS, PAGES, SITE, start, violations } from "./site.mjs";
+import { change, colors, differ, EDITIONS, HEADER, OF_COLOR, OTHER, PAGES, SITE, start, violations } from "./site.mjs";
 
 const DRAWINGS = { // where each stands, and what the page has without it
   sphere: ["1_funktionsprinzip", "img"],
@@ -23,6 +23,7 @@ const VIEWS = {
   "desktop, dark": { viewport: { width: 1440, height: 900 }, colorScheme: "dark" },
   "phone, light": { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true },
 };
+const FINGER = 11.5; // px that it may miss the middle of what it is to hit
 const LIGHTEST = 8 * 1024; // bytes of a script, compressed
 const HEAVIEST = 28 * 1024; // with d3 and what it shows
 
@@ -33,7 +34,7 @@ const open = async (name, { edition = "en", ...options } = {}) => {
   const opened = await site.open(disk(edition, DRAWINGS[name][0]), options);
   return { ...opened, widget: opened.page.locator(`[data-widget=${name}]`) };
 };
-const numbers = (text) => text.replaceAll("−", "-").match(/-?\d+(\.\d+)?/g).map(Number);
+const numbers = (text) => text.replaceAll("−", "-").replaceAll(",", ".").match(/-?\d+(\.\d+)?/g).map(Number);
 const cells = async (widget, row) => numbers((await widget.locator(`tr.${row} td:not([hidden])`).allTextContents()).join(" "));
 const near = (found, wanted) => {
   assert.equal(found.length, wanted.length);
@@ -52,6 +53,16 @@ async function useAll(page, widget) {
   }
 }
 
+// The elements that a finger misses that comes down a little beside their middle.
+const missed = (all, distance) => all.filter((element) => {
+  if (!element.checkVisibility()) return false;
+  const target = element.closest("label") ?? element;
+  target.scrollIntoView({ block: "center" });
+  const { x, y, width, height } = target.getBoundingClientRect();
+  const misses = [[-distance, 0], [distance, 0], [0, -distance], [0, distance]];
+  return !misses.every(([dx, dy]) => target.contains(document.elementFromPoint(x + width / 2 + dx, y + height / 2 + dy)));
+}).map((element) => element.outerHTML);
+
 for (const edition of EDITIONS) {
   for (const [view, options] of Object.entries(VIEWS)) {
     describe(`${edition}, ${view}, from disk`, { concurrency: 2 }, () => {
@@ -62,9 +73,10 @@ for (const edition of EDITIONS) {
           assert.deepEqual(await violations(page, undefined, `[data-widget=${name}]`), []);
           const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           assert.ok(sideways <= 0, `${sideways} px too wide`);
-          const small = await widget.locator("input, select, button").evaluateAll((all) =>
-            all.filter((e) => e.checkVisibility() && (e.closest("label") ?? e).getBoundingClientRect().height < 24).length);
-          assert.equal(small, 0, "too small for a finger");
+          const small = await widget.locator("input, select, button, summary, [role=button], [role=slider], .handle").evaluateAll(missed, FINGER);
+          assert.deepEqual(small, [], "too small for a finger");
+          await change(page, OTHER[options.colorScheme]);
+          assert.deepEqual(await violations(page, OF_COLOR, `[data-widget=${name}]`), []);
           assert.deepEqual(problems, []);
           await close();
         });
@@ -77,7 +89,7 @@ describe("without a script, and on pages without drawings", () => {
   for (const [name, [page, instead]] of Object.entries(DRAWINGS)) {
     it(`${page} shows no frame of ${name}, but what the page has`, async () => {
       const opened = await open(name, { javaScriptEnabled: false });
-      const heights = await opened.widget.evaluate((host) => [host, host.previousElementSibling].map((e) => e.offsetHeight));
+      const heights = await opened.page.locator(`#drawing-${name}`).evaluate((figure) => [figure, figure.previousElementSibling].map((e) => e.offsetHeight));
       assert.deepEqual(heights, [0, 0]);
       assert.ok(await opened.page.locator(`article ${instead}`).first().isVisible());
       await opened.close();
@@ -97,6 +109,128 @@ describe("without a script, and on pages without drawings", () => {
       }
     }
   });
+});
+
+for (const edition of EDITIONS) {
+  describe(`${edition}: a link to a drawing`, { concurrency: 2 }, () => {
+    for (const name of Object.keys(DRAWINGS)) {
+      it(`leads to ${name}, and its caption says so`, async () => {
+        const { page, close } = await site.open(`${disk(edition, DRAWINGS[name][0])}#drawing-${name}`);
+        const { y } = await page.locator(`#drawing-${name}`).boundingBox();
+        assert.ok(Math.abs(y - HEADER) < 4, `the drawing begins at ${y}`);
+        const link = page.locator(`#drawing-${name} > figcaption a.headerlink`);
+        assert.equal(await link.evaluate((a) => a.href), page.url());
+        await close();
+      });
+    }
+  });
+}
+
+const SAID = { // of what one changes by keys: where, and what a screen reader hears of it
+  sphere: [".handle", "ArrowUp", /^x̂ = \([^()]*\)$/],
+  axes: ["input:checked >> nth=0", "ArrowDown", /^12 values share one mean and variance; .*influence\. .*say\.$/],
+  vector: ["[aria-label='x₂']", "ArrowUp", /^y = \([^()]*\)$/],
+  rates: [".arm-A select", "ArrowDown", /^−?\d\.\d{3} ± \d\.\d{3} \(n = \d+\)\. .*three standard errors.*\.$/],
+  launches: [".rank input", "ArrowRight", /^\d\.\d\d of the copy\. N = .* KiB\.$/],
+  changes: ["select", "ArrowDown", /^y stays the same with: RMSNorm, no norm\.$/],
+};
+
+// From now on time passes only where a test says so.
+async function stopClock(page) {
+  await page.clock.install({ time: 0 });
+  await page.clock.pauseAt(1000);
+}
+
+describe("a screen reader", { concurrency: 2 }, () => {
+  for (const [name, [place, key, news]] of Object.entries(SAID)) {
+    it(`hears of ${name} once, after the last of some quick keys, and only what is new`, async () => {
+      const { page, widget, close } = await open(name);
+      assert.equal(await widget.locator("[aria-live], [role=status], output").count(), 1);
+      await stopClock(page);
+      const said = await widget.getByRole("status").evaluateHandle((status) => {
+        const heard = [];
+        new MutationObserver(() => heard.push(status.textContent)).observe(status, { childList: true });
+        return heard;
+      });
+      const control = widget.locator(place);
+      await control.focus();
+      for (let press = 0; press < 3; press++) {
+        await page.keyboard.press(key);
+        await page.clock.runFor(250);
+      }
+      assert.deepEqual(await said.jsonValue(), []);
+      await page.clock.runFor(1000);
+      const heard = await said.jsonValue();
+      assert.equal(heard.length, 1);
+      assert.match(heard[0], news);
+      await close();
+    });
+  }
+
+  it("hears nothing of the sphere while the space is turned, and of ε both x̂ and its length", async () => {
+    const { page, widget, close } = await open("sphere");
+    await stopClock(page);
+    const status = widget.getByRole("status");
+    await widget.locator("svg").focus();
+    await page.keyboard.press("ArrowLeft");
+    await page.clock.runFor(1000);
+    assert.equal(await status.textContent(), "");
+    await widget.getByRole("slider").last().fill("0.5");
+    await page.clock.runFor(1000);
+    assert.match(await status.textContent(), /^x̂ = \([^()]*\), ‖x̂‖ = [\d.]+$/);
+    await close();
+  });
+});
+
+const LOOKS = { // which property of what has a color
+  vector: [["circle.entry-1", "fill"], ["circle.entry-2", "fill"], ["circle.entry-3", "fill"], ["circle.entry-4", "fill"]],
+  rates: [["label.arm-A", "color"], ["label.arm-B", "color"]],
+  changes: [[".same rect.after", "fill"], ["tr:not(.same) rect.after", "fill"]],
+};
+const OF_NORMS = ["--book-accent", "--book-orange", "--book-green"];
+const luminance = (color) => {
+  const [r, g, b] = color.map((part) => (part <= 10 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const contrast = (a, b) => {
+  const [high, low] = [a, b].map(luminance).sort((x, y) => y - x);
+  return (high + 0.05) / (low + 0.05);
+};
+
+describe("arms, entries, and what changes", { concurrency: 2 }, () => {
+  for (const [name, looks] of Object.entries(LOOKS)) {
+    for (const colorScheme of Object.keys(OTHER)) {
+      it(`${name}, ${colorScheme}: no color of a norm; all differ, from the ground and to the color-blind`, async () => {
+        const { page, widget, close } = await open(name, { colorScheme });
+        const found = await Promise.all(looks.map(([selector, property]) =>
+          widget.locator(selector).first().evaluate((element, key) => getComputedStyle(element)[key], property)));
+        await page.evaluate(([found, norms]) => { // patches of all colors, from the corner on
+          [...found, ...norms.map((name) => `var(${name})`), "var(--pst-color-background)"].forEach((color, i) => {
+            const patch = document.body.appendChild(document.createElement("div"));
+            patch.style.cssText = `background: ${color}; position: fixed; left: ${9 * i}px; top: 0; width: 9px; height: 9px; z-index: 9999`;
+          });
+        }, [found, OF_NORMS]);
+        const count = found.length + OF_NORMS.length + 1;
+        const patches = async () => {
+          const row = await colors(page, { x: 0, y: 4, width: 9 * count, height: 1 });
+          return Array.from({ length: count }, (_, i) => row[9 * i + 4]);
+        };
+        const ground = (await patches()).at(-1);
+        const client = await page.context().newCDPSession(page);
+        for (const type of ["none", "protanopia", "deuteranopia", "tritanopia"]) {
+          await client.send("Emulation.setEmulatedVisionDeficiency", { type });
+          const all = await patches();
+          const [own, norms] = [all.slice(0, found.length), all.slice(found.length, -1)];
+          own.forEach((color, i) => {
+            if (type === "none") assert.ok(contrast(color, ground) >= 3, `${color} on ${ground}`);
+            if (type === "none") for (const norm of norms) assert.ok(differ(color, norm) > 30, `${color} like ${norm}`);
+            for (const other of own.slice(i + 1)) assert.ok(differ(color, other) > 40, `${type}: ${color} like ${other}`);
+          });
+        }
+        await close();
+      });
+    }
+  }
 });
 
 describe("one vector by hand", () => {
@@ -144,24 +278,29 @@ describe("one vector by hand", () => {
   });
 });
 
-describe("learning rate and place", () => {
-  it("two arms by keyboard: every seed, their difference in pairs, and the numbers", async () => {
-    const { page, widget, close } = await open("rates");
-    assert.match(await widget.locator(".result").textContent(), /0\.392 ± 0\.014 \(n = 8\).*worse/s); // as the page prints
+const RATES = { // what is said of the first two arms, as the page prints it, and of Sandwich
+  de: { first: /0,392 ± 0,014 \(n = 8\)\. A ist schlechter/, sandwich: /Sandwich.*0,010 ± 0,003/, row: /^0,002.*\(n = 8\).*\(n = 16\)/, none: "ohne Norm" },
+  en: { first: /0\.392 ± 0\.014 \(n = 8\)\. A is worse/, sandwich: /Sandwich.*0\.010 ± 0\.003/, row: /^0\.002.*\(n = 8\).*\(n = 16\)/, none: "no norm" },
+};
+
+for (const [edition, { first, sandwich, row, none }] of Object.entries(RATES)) {
+  it(`${edition}: two arms by keyboard: every seed, their difference in pairs, and the numbers`, async () => {
+    const { page, widget, close } = await open("rates", { edition });
+    assert.match(await widget.locator(".result").textContent(), first);
     assert.equal(await widget.locator(".arm-B circle:is(.seed, .lost)").count(), 5 * 16);
     assert.equal(await widget.locator(".pair").count(), 8);
     const list = widget.locator(".arm-A select");
     await list.focus();
     for (const key of "Sandwich") await page.keyboard.press(key);
-    assert.match(await widget.locator(".result").textContent(), /Sandwich.*0\.010 ± 0\.003/s);
+    assert.match(await widget.locator(".result").textContent(), sandwich);
     await widget.locator("summary").focus();
     await page.keyboard.press("Enter");
-    assert.match(await widget.locator("tbody tr").nth(2).textContent(), /^0\.002.*\(n = 8\).*\(n = 16\)/s);
-    await list.selectOption({ label: "no norm" });
+    assert.match(await widget.locator("tbody tr").nth(2).textContent(), row);
+    await list.selectOption({ label: none });
     assert.equal(await widget.locator(".arm-A .seed").count(), 0);
     await close();
   });
-});
+}
 
 describe("the plane and the sphere", () => {
   it("on a phone, who moves the last slider sees what moves", async () => {
@@ -176,20 +315,26 @@ describe("the plane and the sphere", () => {
   });
 });
 
-describe("the kernel search", () => {
-  it("the slider goes from the fastest launch down, the pointer finds one, a length leaves its own", async () => {
-    const { page, widget, close } = await open("launches", { viewport: { width: 1440, height: 900 } });
+const LAUNCHES = {
+  de: { copy: /: ([\d,]+) der Kopie/, second: /^2 von \d{3}$/, length: "Zeilenlänge N", shortened: /^1 von \d\d?: .*N = 2048/ },
+  en: { copy: /: ([\d.]+) of the copy/, second: /^2 of \d{3}$/, length: "Row length N", shortened: /^1 of \d\d?: .*N = 2048/ },
+};
+
+for (const [edition, { copy, second, length, shortened }] of Object.entries(LAUNCHES)) {
+  it(`${edition}: the slider goes from the fastest launch down, the pointer finds one, a length leaves its own`, async () => {
+    const { page, widget, close } = await open("launches", { edition, viewport: { width: 1440, height: 900 } });
     const told = () => widget.locator(".result").textContent();
-    const speed = async () => Number((await told()).match(/: ([\d.]+) of the copy/)[1]);
+    const speed = async () => Number((await told()).match(copy)[1].replace(",", "."));
     const fastest = await speed();
     await widget.getByRole("slider").focus();
     await page.keyboard.press("ArrowRight");
-    assert.match(await told(), /^2 of /);
-    assert.equal(await widget.getByRole("slider").getAttribute("aria-valuetext"), await told());
+    const place = await widget.getByRole("slider").getAttribute("aria-valuetext");
+    assert.match(place, second);
+    assert.ok((await told()).startsWith(`${place}: `));
     await page.keyboard.press("End");
     assert.ok((await speed()) < fastest - 0.2);
-    await widget.getByLabel("Row length").selectOption({ label: "2048" });
-    assert.match(await told(), /^1 of \d\d?: .*N = 2048/);
+    await widget.getByLabel(length).selectOption({ label: "2048" });
+    assert.match(await told(), shortened);
     const others = await widget.locator("svg").first().locator("circle.other").count();
     assert.ok(others > 200);
     const dot = widget.locator("svg").nth(1).locator("circle:is(.few, .enough)").last();
@@ -200,7 +345,7 @@ describe("the kernel search", () => {
     assert.notEqual(await told(), before);
     await close();
   });
-});
+}
 
 describe("the table of invariances", () => {
   it("says of each layer whether it notices a change, as the page's table does", async () => {

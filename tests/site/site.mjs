@@ -33,6 +33,8 @@ export function allPages(first = 0) {
   return PAGES.filter((path) => !path.includes("/referenz_") || once.has(path));
 }
 
+export const OF_COLOR = ["color-contrast", "link-in-text-block"]; // rules of axe
+export const OTHER = { light: "dark", dark: "light" };
 export const HEADER = 64; // px above a heading that a link leads to: the bar at the top, and air
 
 const TYPES = {
@@ -92,6 +94,16 @@ export async function violations(page, rules, part) {
   const options = { resultTypes: ["violations"], ...(rules && { runOnly: rules }), ...(part && { preload: false }) };
   const found = await page.evaluate(([part, options]) => window.axe.run(part ?? document, options), [part, options]);
   return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
+}
+
+// Change between light and dark, to the end of every transition.
+export async function change(page, colorScheme) {
+  await page.emulateMedia({ colorScheme });
+  await page.waitForFunction((scheme) => document.documentElement.dataset.theme === scheme, colorScheme);
+  await page.evaluate(() => {
+    const running = () => document.getAnimations().filter(({ playState }) => playState === "running");
+    for (let all; (all = running()).length;) for (const animation of all) animation.finish(); // which may start others
+  });
 }
 
 // The colors of a part of the window, as a list of [r, g, b].

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import { faultsOfFormulas } from "./formulas.mjs";
-import { allPages, colors, differ, EDITIONS, HEADER, PAGES, SITE, start, violations } from "./site.mjs";
+import {
+  allPages, change, colors, differ, EDITIONS, HEADER, OF_COLOR, OTHER, PAGES, SITE, start, violations,
+} from "./site.mjs";
 
-const OF_COLOR = ["color-contrast", "link-in-text-block"];
-const OTHER = { light: "dark", dark: "light" };
 const VIEWS = {
   "desktop, from a server": { width: 1440, colorScheme: "light", pages: allPages(0), at: (path) => `${site.url}/${path}` },
   "phone, from disk": {
@@ -33,13 +33,6 @@ function look() {
     broken: document.querySelectorAll("merror, .temml-error").length,
     blank: [...document.images].filter((image) => image.loading !== "lazy" && !image.naturalWidth).length,
   };
-}
-
-// Change between light and dark, to the end of every transition.
-async function change(page, colorScheme) {
-  await page.emulateMedia({ colorScheme });
-  await page.waitForFunction((scheme) => document.documentElement.dataset.theme === scheme, colorScheme);
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
 }
 
 // The targets of all links to sections, by page; a page's own as well.
@@ -265,11 +258,11 @@ describe("drawings that move", () => {
     assert.notEqual(await read("x"), before);
     assert.equal(await read("‖x̂‖"), "1.73");
     await widget.locator(".handle").scrollIntoViewIfNeeded();
-    const { x, y } = await widget.locator(".handle").boundingBox();
+    const { x, y, width, height } = await widget.locator(".handle").boundingBox();
     const dragged = await read("x");
-    await page.mouse.move(x + 8, y + 8);
+    await page.mouse.move(x + width / 2, y + height / 2);
     await page.mouse.down();
-    await page.mouse.move(x + 60, y + 30, { steps: 5 });
+    await page.mouse.move(x + width / 2 + 52, y + height / 2 + 22, { steps: 5 });
     await page.mouse.up();
     assert.notEqual(await read("x"), dragged);
     assert.equal(await read("‖x̂‖"), "1.73");
