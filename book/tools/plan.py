@@ -196,7 +196,7 @@ class Narrow:
 
     def __init__(self, chapters: list[list[Page]], paths: list[Path]) -> None:
         """Place the stations and lay the lines."""
-        widths = (36 + 7.5 * len(path.name) for path in paths)
+        widths = (46 + 7.2 * len(path.name) for path in paths)
         self.legend = [(12 + x, 14) for x in accumulate(widths, initial=0)]
         self.stations, y = [], 20.0
         for row, chapter in enumerate(chapters):
