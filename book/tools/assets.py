@@ -20,8 +20,15 @@ STYLES = "link[rel=stylesheet]"
 ITALICS = [*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C), ord("ℎ")]  # Latin and Greek
 ICON = re.compile(r'content:\s*"\\(f[0-9a-f]{3})"')
 TEXT = "source-serif-4-latin-400-normal.woff2"  # what it lacks, as →, comes of the formulas' font
-# Fonts that are there before the first line is drawn do not move it; from disk, none is asked for.
-EARLY = """if (location.protocol !== "file:") for (const name of {names})
+FACES = re.compile(r"@font-face\{[^}]*font-display:optional[^}]*\}")
+# Fonts that are there before the first line is drawn do not move it. From disk none can be asked
+# for early, and one that may stay away does: there scripts load them, and the text waits a moment.
+EARLY = """if (location.protocol === "file:") {{
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync({faces});
+  document.adoptedStyleSheets.push(sheet);
+  for (const font of document.fonts) font.load();
+}} else for (const name of {names})
   document.head.append(Object.assign(document.createElement("link"), {{
     rel: "preload", as: "font", type: "font/woff2", crossOrigin: "", href: "_static/fonts/" + name
   }}));"""
@@ -39,7 +46,8 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     styles = [urlsplit(value(tag, "href")).path for tag in pages["index.html"].select(STYLES)]
     style = bundle_styles(folder / "_static", styles)
     fonts = folder / "_static" / "fonts"
-    early = EARLY.format(names=json.dumps(sorted(p.name for p in fonts.glob("source-*.woff2"))))
+    names = sorted(path.name for path in fonts.glob("source-*.woff2"))
+    early = EARLY.format(faces=json.dumps(faces_from_disk(style)), names=json.dumps(names))
     for page in pages.values():
         for tag in page.select(STYLES):
             tag.decompose()
@@ -53,6 +61,12 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     keep_glyphs(fonts / "STIXTwoMath.woff2", formula_glyphs(pages.values()) | others)
     icons = ICON.findall(style.read_text(encoding="utf-8"))
     keep_glyphs(fonts / "fa-solid-900.woff2", {int(code, 16) for code in icons})
+
+
+def faces_from_disk(style: Path) -> str:
+    """Return the rules of a style sheet for fonts that may come late, as they are from disk."""
+    faces = "".join(FACES.findall(style.read_text(encoding="utf-8")))
+    return faces.replace(":optional", ":block").replace("./fonts/", "_static/fonts/")
 
 
 def bundle_styles(static: Path, styles: list[str]) -> Path:
