@@ -113,7 +113,7 @@ for (const edition of EDITIONS) {
       });
     }
 
-    it("finds the entry of every name of the library first, and then where it is used", async () => {
+    it("finds the entry of every name of the library first, and one of its last part among three", async () => {
       const { page, close } = await site.open(`${site.url}/${edition}/search.html`);
       await page.focus(".bd-search-container input");
       await page.waitForFunction(() => window.bookSearch);
@@ -126,6 +126,14 @@ for (const edition of EDITIONS) {
         return asked.map(([name]) => [name, find(name)[0]?.url]);
       }, names);
       assert.deepEqual(found, names);
+      const ends = names.map(([name]) => name.split(".").at(-1));
+      const short = names.map(([, url], i) => [ends[i], url]).filter(([end]) => ends.indexOf(end) === ends.lastIndexOf(end));
+      assert.ok(short.length > 120);
+      const low = await page.evaluate(async (asked) => {
+        const find = await window.bookSearch.ready;
+        return asked.filter(([end, entry]) => !find(end).slice(0, 3).some(({ url }) => url === entry));
+      }, short);
+      assert.deepEqual(low, []);
       const [first, ...others] = await ask(page, "layer_norm");
       assert.match(first, /^referenz_.*\.layer_norm$/);
       assert.ok(others.some((place) => place.startsWith("3_implementierung.html")), others);

@@ -6,6 +6,7 @@ const KINDS = { section: 1, name: 0.008, term: 0.7, exercise: 0.1, claim: 0.2, s
 const NAMED = 3; // for a title or an index entry that is the question
 const WHOLE = 180; // for a name of the library that is the question, dots and all
 const EXACT = 25; // for the last part of one, to the letter
+const THIRD = 2; // where a name of the library stands at worst whose last part is the question
 const BEGINNING = 0.4; // what “norm” counts in “normal”
 const COMMON = 0.2; // what “which” and “my” count
 const COVERED = 0.6; // the part of a question that a result must hold, rare words weighing more
@@ -124,17 +125,19 @@ export async function searchIn(language, units) {
         if (word.weight) for (const term of terms) result.held.set(term, word);
       }
     }
-    const named = ({ kind, title, terms }) => {
-      const names = [...title.split(", "), ...terms];
-      if (kind !== "name") return names.some((name) => spell(name) === spell(query)) ? NAMED : 1;
-      const whole = CODE.test(query) && names.some((name) => `.${name}`.endsWith(`.${query}`));
-      return !whole ? 1 : query.includes(".") ? WHOLE : EXACT;
+    const isEntry = ({ kind, title, terms }) => kind === "name" && [title, ...terms].some((name) => `.${name}`.endsWith(`.${query}`));
+    const named = (unit) => {
+      if (isEntry(unit)) return !CODE.test(query) ? 1 : query.includes(".") ? WHOLE : EXACT;
+      const names = unit.kind === "name" ? [] : [...unit.title.split(", "), ...unit.terms];
+      return names.some((name) => spell(name) === spell(query)) ? NAMED : 1;
     };
     const rank = ({ id, strength, covered }) => strength * covered * named(documents[id]);
-    return [...results.values()]
+    const ranked = [...results.values()]
       .filter(({ covered }) => covered >= COVERED)
       .map((result) => ({ ...result, rank: rank(result) }))
-      .sort((a, b) => b.rank - a.rank)
-      .map(({ id, held }) => ({ ...documents[id], excerpt: () => excerpt(documents[id], held) }));
+      .sort((a, b) => b.rank - a.rank);
+    const at = ranked.findIndex(({ id }) => isEntry(documents[id]));
+    if (at > THIRD) ranked.splice(THIRD, 0, ...ranked.splice(at, 1));
+    return ranked.map(({ id, held }) => ({ ...documents[id], excerpt: () => excerpt(documents[id], held) }));
   };
 }
