@@ -6,6 +6,7 @@ Each step says what it mends: in sphinx-book-theme 1.3.0 ("the book theme"), in 
 
 import base64
 import copy
+import gettext
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 
 from bs4 import BeautifulSoup
 
+from book import BOOK
 from book.tools.reading import one_line
 from book.tools.soup import first, value
 
@@ -65,6 +67,16 @@ def name_parts(page: BeautifulSoup, place: Place) -> None:
         tag["tabindex"] = "0"
     for tag in page.select(":is(.exercise, .solution) > .admonition-title"):  # sphinx-exercise
         tag.attrs |= {"role": "heading", "aria-level": str(len(tag.find_parents("section")) + 1)}
+
+
+def translate_parts(page: BeautifulSoup, place: Place) -> None:
+    """Say in the page's language what the book theme's components name in English only."""
+    languages = [place.folder.name]
+    words = gettext.translation("sphinx", BOOK / "locale", languages, fallback=True)
+    for tag in page.select(".sidebar-toggle[title]"):
+        tag["title"] = words.gettext(value(tag, "title"))
+    for tag in page.select(".bd-docs-nav"):
+        tag["aria-label"] = words.gettext(value(tag, "aria-label"))
 
 
 def skip_to_editions(page: BeautifulSoup, place: Place) -> None:
@@ -137,6 +149,7 @@ def link_sections(page: BeautifulSoup, place: Place) -> None:
 
 PAGE_STEPS = (
     name_parts,
+    translate_parts,
     skip_to_editions,
     name_downloads,
     size_images,

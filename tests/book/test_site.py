@@ -350,6 +350,20 @@ def test_interface_speaks_german(html, site):
     assert page.select_one(".headerlink")["title"] == "Link auf diesen Abschnitt"
 
 
+def labels(page):
+    """What a page calls its parts, other than by the titles of pages."""
+    titles = {tag.get_text(strip=True) for tag in page.select(".bd-docs-nav a, .logo__title")}
+    found = {tag[key] for key in ("aria-label", "title") for tag in page.select(f"[{key}]")}
+    return {label for label in found if label not in titles}
+
+
+def test_no_label_is_the_same_in_both_languages(html, site):
+    for name in contents():
+        german, english = (labels(html[site / e / f"{name}.html"]) for e in EDITIONS)
+        assert len(german) > 8
+        assert german & english == set(), name
+
+
 def test_no_launch_button_without_an_address(html):
     if address.read()[0]:
         pytest.skip("the book is published")
