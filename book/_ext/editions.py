@@ -38,7 +38,7 @@ def configure(app: Sphinx, config: Config) -> None:
         options.pop("launch_buttons", None)  # nowhere to launch from
     config.editions_digest = digest()
     words = LANGUAGES[config.language]
-    for script, part in (("page.js", "section"), ("progress.js", "progress")):
+    for script, part in (("page.js", "page"), ("progress.js", "progress")):
         attributes: dict[str, Any] = {"data-words": json.dumps(words[part], ensure_ascii=False)}
         app.add_js_file(script, **attributes)
 

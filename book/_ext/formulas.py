@@ -50,16 +50,20 @@ def render_all(app: Sphinx, env: BuildEnvironment) -> None:
     MATHML.update(render(list(dict.fromkeys(map(formula, tags)))))
 
 
+def opening(self: HTML5Translator, tag: nodes.Element, name: str) -> str:
+    """Return the tag that begins a formula, with its TeX for who copies it."""
+    return str(self.starttag(tag, name, "", CLASS="math", **{"data-tex": tag.astext().strip()}))
+
+
 def visit_inline(self: HTML5Translator, tag: nodes.math) -> None:
     """Write an inline formula."""
-    mathml = MATHML[formula(tag)]
-    self.body.append(self.starttag(tag, "span", "", CLASS="math") + mathml + "</span>")
+    self.body.append(opening(self, tag, "span") + MATHML[formula(tag)] + "</span>")
     raise nodes.SkipNode
 
 
 def visit_block(self: HTML5Translator, tag: nodes.math_block) -> None:
     """Write a formula of its own line, with its number if it has one."""
-    self.body.append(self.starttag(tag, "div", CLASS="math"))
+    self.body.append(opening(self, tag, "div"))
     if tag["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, tag)})')
         self.add_permalink_ref(tag, _("Link to this equation"))

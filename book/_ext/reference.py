@@ -219,11 +219,17 @@ class Reference(Writer):
     def source(self, item: griffe.Class | griffe.Function) -> nodes.Node:
         """Return the source of an item, folded."""
         code = code_of(item)
-        where = f"{item.relative_package_filepath.as_posix()}:{item.lineno}"
-        words = f"{self.words['source']} <code>{where}</code>"
+        file = item.relative_package_filepath.as_posix()
+        words = f"{self.words['source']} <code>{file}:{item.lineno}</code>"
+        links = []
+        if repository := self.config.html_theme_options.get("repository_url"):
+            place = f"{repository}/blob/HEAD/{file}#L{item.lineno}"
+            link = nodes.reference("", self.words["repository"], refuri=place)
+            links = [nodes.paragraph("", "", link)]
         return nodes.container(
             "",
             nodes.raw("", f"<details><summary>{words}</summary>", format="html"),
+            *links,
             nodes.literal_block(code, code, language="python"),
             nodes.raw("", "</details>", format="html"),
             classes=["source"],

@@ -5,10 +5,12 @@ import inspect
 import re
 
 import pytest
+from books import write_small_book
 from bs4 import BeautifulSoup
 
 import lnlib
-from book.tools import library, notebooks
+from book import ROOT
+from book.tools import build, library, notebooks
 from book.tools.configuration import contents
 from book.tools.crossref import link
 from book.tools.languages import FIRST, LANGUAGES
@@ -78,6 +80,24 @@ def test_an_entry_shows_call_sentence_and_source(html, edition):
         assert f"{kind} {entry.item.name}" in section.select_one(".source pre").get_text()
         text = described.get_text() if not described.find("pre") else ""
         assert not re.search(r"\$|`|^ *(?:Args|Raises|Returns|Example):", text, re.M), entry.name
+
+
+def test_an_entry_leads_to_its_line_in_the_repository(tmp_path):
+    folder = write_small_book(tmp_path)
+    page = folder / "book" / FIRST / f"{library.page_of('lnlib.layout')}.md"
+    page.write_text("# `lnlib.layout`\n\n```{reference} lnlib.layout\n```\n")
+    with (folder / "_toc.yml").open("a") as toc:
+        toc.write(f"- file: book/{FIRST}/{page.stem}\n")
+    repository = "https://github.com/example/layer-normalization"
+    build.build([FIRST], repository, folder)
+    text = (folder / "_build" / "site" / FIRST / f"{page.stem}.html").read_text(encoding="utf-8")
+    entries = BeautifulSoup(text, "html.parser").find_all(class_="entry")
+    assert entries
+    for entry in entries:
+        (link,) = entry.select(".source a.external")
+        file, line = link["href"].removeprefix(f"{repository}/blob/HEAD/").split("#L")
+        name = entry["id"].rpartition(".")[2]
+        assert re.search(rf"\b{name}\b|^@", (ROOT / file).read_text().splitlines()[int(line) - 1])
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
