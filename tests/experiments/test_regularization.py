@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lnlib.experiments import choose, digits, recorded
+from lnlib.experiments import choose, recorded
 from lnlib.experiments.regularization import (
     few_digits,
     generalization,
@@ -24,18 +24,22 @@ def rows_of(tensor):
     return {tuple(row) for row in tensor.tolist()}
 
 
-def test_small_parts_share_no_image_and_all_parts_the_others():
-    parts = [few_digits(50, part) for part in range(16)]
-    images = [rows_of(part.training[0]) for part in parts]
-    assert len(set.union(*images)) == sum(map(len, images)) == 16 * 50
+def test_each_part_is_a_split_of_its_own():
+    splits = [few_digits(200, part) for part in range(3)]
+    parts = [(data.training, data.validation, data.test) for data in splits]
+    for part in parts:
+        sets = [rows_of(x) for x, _ in part]
+        assert [*map(len, sets)] == [200, 300, 497]
+        assert len(set.union(*sets)) == sum(map(len, sets))
     for one, other in pairwise(parts):
-        assert all(map(torch.equal, one.validation, other.validation))
-        assert all(map(torch.equal, one.test, other.test))
+        for (_, labels), (_, others) in zip(one, other, strict=True):
+            assert not torch.equal(labels, others)
 
 
-def test_large_parts_go_round():
-    x, _ = digits(1000).training
-    torch.testing.assert_close(few_digits(800, 15).training[0], x.roll(-930, 0)[:800])
+def test_fewer_digits_are_the_first_of_more():
+    few, many = few_digits(50, 15), few_digits(800, 15)
+    torch.testing.assert_close(few.training[0], many.training[0][:50], rtol=0, atol=0)
+    assert all(map(torch.equal, few.test, many.test))
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
