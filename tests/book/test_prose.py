@@ -102,7 +102,7 @@ def test_figures_have_the_caption_and_the_number_of_the_page_below_them(
 ):
     for name, page in written.items():
         shown = html[site / edition / name.replace(".ipynb", ".html")].select(
-            "article figure:not(.solved figure) figcaption .caption-number"
+            "article figure:not(.drawing, .solved figure) figcaption .caption-number"
         )
         said = CAPTION.findall(markdown(page))
         assert said == [number.get_text(strip=True) for number in shown], name

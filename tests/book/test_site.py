@@ -590,7 +590,7 @@ def test_pages_link_the_first_use_of_every_term(html, site, edition, glossary):
             tag.replace_with(f" \0{urlsplit(tag['href']).fragment}\0 ")
         for tag in article.select(NOT_LINKED):
             tag.decompose()
-        text = " ".join(p.get_text("|") for p in article.select("p"))
+        text = "|".join(p.get_text("|") for p in article.select("p"))
         for anchor, (names, _) in glossary[edition].items():
             use = re.search(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", text)
             link = text.find(f"\0{anchor}\0")
