@@ -1,6 +1,5 @@
 """Links the first use of each glossary term on a page to its definition, in every inflection."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from book.tools.languages import LANGUAGES
-from book.tools.terms import Terms, first_uses, pattern
+from book.tools.terms import Finder, Terms
 
 NOT_LINKED = (
     nodes.title,
@@ -55,23 +54,20 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each term on a page; on the glossary's page, in each definition."""
     for glossary, terms in app.env.book_terms.items():  # type: ignore[attr-defined]
         entries = [*doctree.findall(nodes.definition_list_item)] if page == glossary else []
-        words = pattern(terms, LANGUAGES[app.config.language]["endings"])
+        finder = Finder(terms, LANGUAGES[app.config.language]["endings"])
         uri = app.builder.get_relative_uri(page, glossary)
-        targets = {term.casefold(): at for term, at in terms.items()}
         for scope in entries or [doctree]:
             used = set(terms_of(scope).values()) if entries else set()
-            _link_in(scope, words, targets, used, uri)
+            _link_in(scope, finder, used, uri)
 
 
-def _link_in(
-    scope: nodes.Element, words: re.Pattern[str], targets: Terms, used: set[str], uri: str
-) -> None:
+def _link_in(scope: nodes.Element, finder: Finder, used: set[str], uri: str) -> None:
     for text in [*scope.findall(nodes.Text)]:
         if not _is_prose(text):
             continue
         parts: list[nodes.Node] = []
         end = 0
-        for match, at in first_uses(text, words, targets, used):
+        for match, at in finder.first_uses(text, used):
             parts.append(nodes.Text(text[end : match.start()]))
             parts.append(
                 nodes.reference("", match[0], internal=True, refuri=f"{uri}#{at}", classes=["term"])

@@ -28,7 +28,7 @@ from book.tools import address, claims, notebooks
 from book.tools.configuration import configuration, contents, published
 from book.tools.languages import LANGUAGES
 from book.tools.reading import caption, markdown, stars, text_outputs
-from book.tools.terms import Terms, first_uses, pattern
+from book.tools.terms import Finder, Terms
 from book.tools.twins import LABEL
 
 EXTENSIONS = configuration(next(iter(LANGUAGES)))["parse"]["myst_enable_extensions"]
@@ -71,14 +71,9 @@ class Edition:
     terms: Terms
 
     @cached_property
-    def term(self) -> re.Pattern[str]:
-        """What matches a term, in its inflections."""
-        return pattern(self.terms, LANGUAGES[self.code]["endings"])
-
-    @cached_property
-    def targets(self) -> Terms:
-        """The terms, case folded."""
-        return {term.casefold(): at for term, at in self.terms.items()}
+    def finder(self) -> Finder:
+        """What finds the terms, in their inflections."""
+        return Finder(self.terms, LANGUAGES[self.code]["endings"])
 
     def page(self, name: str) -> "Page":
         """Return a page of which nothing was read yet, and no term linked."""
@@ -265,7 +260,7 @@ def _linked(text: str, page: Page, book: Edition) -> str:
     if page.linked is None:
         return text
     parts, end = [], 0
-    for use, anchor in first_uses(text, book.term, book.targets, page.linked):
+    for use, anchor in book.finder.first_uses(text, page.linked):
         parts += [text[end : use.start()], f"[{use[0]}]({_link(f'#{anchor}', page, book)})"]
         end = use.end()
     return "".join([*parts, text[end:]])

@@ -23,23 +23,32 @@ def pattern(terms: Terms, endings: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])({'|'.join(words)})((?:{endings})?)(?![\w-])")
 
 
-def first_uses(
-    text: str, words: re.Pattern[str], targets: Terms, used: set[str]
-) -> Iterator[tuple[re.Match[str], str]]:
-    """Yield where a text uses a term for the first time, and the id of its definition.
+class Finder:
+    """Finds where texts use the terms of a glossary.
 
     Args:
-        text: what is searched.
-        words: the `pattern` of the terms.
-        targets: the terms, case folded.
-        used: the ids of what needs no link any more; gets those that are found.
+        terms: each with the id of its definition.
+        endings: a pattern of what may follow a term.
 
-    >>> words = pattern({"LN": "term-ln"}, "s")
-    >>> [match.start() for match, _ in first_uses("An LN, LNs", words, {"ln": "term-ln"}, set())]
+    >>> finder = Finder({"LN": "term-ln"}, "s")
+    >>> [match.start() for match, _ in finder.first_uses("An LN, LNs", set())]
     [3]
     """
-    for match in words.finditer(text):
-        at = targets[match[1].casefold()]
-        if at not in used:
-            used.add(at)
-            yield match, at
+
+    def __init__(self, terms: Terms, endings: str) -> None:
+        """Prepare the search."""
+        self.words = pattern(terms, endings)
+        self.targets = {term.casefold(): at for term, at in terms.items()}
+
+    def first_uses(self, text: str, used: set[str]) -> Iterator[tuple[re.Match[str], str]]:
+        """Yield where a text uses a term for the first time, and the id of its definition.
+
+        Args:
+            text: what is searched.
+            used: the ids of what needs no link any more; gets those that are found.
+        """
+        for match in self.words.finditer(text):
+            at = self.targets[match[1].casefold()]
+            if at not in used:
+                used.add(at)
+                yield match, at
