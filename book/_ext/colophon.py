@@ -45,19 +45,14 @@ def changes(folder: Path) -> dict[str, tuple[str, str]]:
 def computed(path: Path) -> tuple[str, str] | None:
     """Return the commit that last changed the outputs of a notebook, and its day, if known."""
     found = None
-    shown = outputs(path.read_text(encoding="utf-8"))
+    shown = notebooks.outputs(json.loads(path.read_text(encoding="utf-8")))
     for entry in git(path.parent, "log", "--format=%h %cs", "--", path.name).splitlines():
         commit, day = entry.split()
         then = git(path.parent, "show", f"{commit}:./{path.name}")
-        if not then or outputs(then) != shown:
+        if not then or notebooks.outputs(json.loads(then)) != shown:
             break
         found = commit, day
     return found
-
-
-def outputs(notebook: str) -> list[Any]:
-    """Return what the cells of a notebook show, given its text."""
-    return [cell.get("outputs") for cell in json.loads(notebook)["cells"]]
 
 
 def tell(

@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from tqdm import tqdm
 
 from book.tools import address
-from book.tools.notebooks import EXECUTION, clean, pages, read, write
+from book.tools.notebooks import EXECUTION, clean, outputs, pages, read, write
 from book.tools.reading import with_run_time
 from lnlib.provenance import environment, installed
 
@@ -65,8 +65,7 @@ def refresh(path: Path) -> float:
 
 def note(notebook: nbformat.NotebookNode, before: nbformat.NotebookNode) -> None:
     """Note when and with what a notebook was executed, unless that is known of the same outputs."""
-    outputs, known = ([c.get("outputs") for c in n.cells] for n in (notebook, before))
-    if outputs != known or EXECUTION not in notebook.metadata:
+    if outputs(notebook) != outputs(before) or EXECUTION not in notebook.metadata:
         capability = torch.backends.cpu.get_cpu_capability()
         made = environment() | installed("numpy") | {"capability": capability}
         notebook.metadata[EXECUTION] = nbformat.from_dict(made)

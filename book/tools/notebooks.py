@@ -1,8 +1,9 @@
 """The notebooks of all editions: finding, reading, cleaning and writing them."""
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
@@ -42,6 +43,11 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Write a notebook deterministically."""
     nbformat.validate(notebook)
     path.write_text(text(notebook), encoding="utf-8", newline="\n")
+
+
+def outputs(notebook: Mapping[str, Any]) -> list[Any]:
+    """Return what each cell of a notebook shows; None for text."""
+    return [cell.get("outputs") for cell in notebook["cells"]]
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
