@@ -71,7 +71,7 @@ for (const edition of EDITIONS) {
           const { page, widget, problems, close } = await open(name, { edition, ...options });
           await useAll(page, widget);
           assert.deepEqual(await violations(page, undefined, `[data-widget=${name}]`), []);
-          const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
           assert.ok(sideways <= 0, `${sideways} px too wide`);
           const small = await widget.locator("input, select, button, summary, [role=button], [role=slider], .handle").evaluateAll(missed, FINGER);
           assert.deepEqual(small, [], "too small for a finger");

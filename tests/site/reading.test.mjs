@@ -174,7 +174,7 @@ it("the sign at a heading copies its address by finger, and takes no room", asyn
       sign.style.display = "";
       return {
         moved, beside: top < heading.bottom && bottom > heading.top,
-        large: bottom - top >= 44 && Math.min(right, innerWidth) - left >= 24,
+        large: bottom - top >= 44 && Math.min(right, document.documentElement.clientWidth) - left >= 24,
       };
     }),
   );
