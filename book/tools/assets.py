@@ -47,7 +47,8 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     style = bundle_styles(folder / "_static", styles)
     fonts = folder / "_static" / "fonts"
     names = sorted(path.name for path in fonts.glob("source-*.woff2"))
-    early = EARLY.format(faces=json.dumps(faces_from_disk(style)), names=json.dumps(names))
+    faces = json.dumps(faces_from_disk(style, "_static/fonts"))
+    early = EARLY.format(faces=faces, names=json.dumps(names))
     for page in pages.values():
         for tag in page.select(STYLES):
             tag.decompose()
@@ -63,10 +64,15 @@ def install(folder: Path, pages: dict[str, BeautifulSoup]) -> None:
     keep_glyphs(fonts / "fa-solid-900.woff2", {int(code, 16) for code in icons})
 
 
-def faces_from_disk(style: Path) -> str:
-    """Return the rules of a style sheet for fonts that may come late, as they are from disk."""
+def faces_from_disk(style: Path, fonts: str) -> str:
+    """Return the rules of a style sheet for fonts that may come late, as they are from disk.
+
+    Args:
+        style: the style sheet.
+        fonts: the address of the folder with its fonts, from where the rules are read.
+    """
     faces = "".join(FACES.findall(style.read_text(encoding="utf-8")))
-    return faces.replace(":optional", ":block").replace("./fonts/", "_static/fonts/")
+    return faces.replace(":optional", ":block").replace("./fonts/", f"{fonts}/")
 
 
 def bundle_styles(static: Path, styles: list[str]) -> Path:

@@ -11,6 +11,7 @@ try {
   const page = await browser.newPage({ viewport: { width, height: 1000 } });
   await page.emulateMedia({ media: "print" });
   await page.goto(url, { waitUntil: "load" });
+  await page.evaluate(() => document.fonts.ready);
   const clipped = await page.evaluate(() => {
     const right = document.documentElement.clientWidth;
     const wide = (element) => element.scrollWidth > element.clientWidth + 1;

