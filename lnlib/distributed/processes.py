@@ -109,6 +109,7 @@ def _work(rank: int, processes: int, timeout: float, folder: str, start: bytes) 
             world_size=processes,
             timeout=timedelta(seconds=timeout),
         )
+        dist.barrier()  # one that is done early would close connections that others still make
         work, arguments = pickle.loads(start)
         torch.save(work(*arguments), Path(folder, f"{rank}.pt"))
     except Exception as error:
