@@ -9,7 +9,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from book.tools.citation import bibtex
 from book.tools.languages import LANGUAGES
-from book.tools.text import has_text
+from book.tools.prose import has_text
 
 Button = dict[str, str]
 TEACHING = "lehre"  # the page for those who show slides

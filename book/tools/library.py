@@ -123,6 +123,11 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda entry: _place(entry, paths)))
 
 
+def entries_of(room: griffe.Module) -> list[Entry]:
+    """Return the entries of a room."""
+    return [entry for entry in entries() if entry.room == room.path]
+
+
 def _place(entry: Entry, rooms: list[str]) -> tuple[int, int, str, int]:
     depth = entry.name.removeprefix(entry.room).count(".")
     module = entry.item.parent.path if entry.item.parent else ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import nbformat
 from docutils.nodes import make_id
@@ -24,7 +25,7 @@ from myst_parser.parsers.mdit import create_md_parser
 from pybtex.database import Entry, parse_file
 
 from book import BOOK
-from book.tools import address, claims, notebooks
+from book.tools import address, claims, generated, notebooks
 from book.tools.configuration import configuration, contents, published
 from book.tools.languages import LANGUAGES
 from book.tools.reading import caption, markdown, stars, text_outputs
@@ -38,6 +39,7 @@ NOT_LINKED = ("heading", "blockquote", "dt")  # blocks; terms in them are no lin
 DIRECTIVE = re.compile(r"\{([\w-]+)\} *(.*)")
 OPTION = re.compile(r":([\w-]+): *(.*)\n?")
 LEVEL = re.compile(r"level-(\d)")
+INDEX = "genindex"  # Sphinx makes it of the other pages, which say more in plain text
 ENTRY = re.compile(r"((?:^\S.*\n)+)((?:^(?: +.*)?(?:\n|\Z))+)", re.MULTILINE)
 
 Edit = tuple[int, int, str]  # of a text: from here to there, by what
@@ -100,13 +102,35 @@ class Page:
     linked: set[str] | None
 
 
+def has_text(page: str) -> bool:
+    """Say whether a page is offered as plain Markdown."""
+    return page != INDEX
+
+
+def beside_texts(name: str) -> str:
+    """Return where a text finds a page: as a text, too, or else as it is on the site.
+
+    >>> beside_texts("1b_numerik.ipynb"), beside_texts("genindex.md")
+    ('1b_numerik.md', 'genindex.html')
+    """
+    stem = Path(name).stem
+    return f"{stem}.md" if has_text(stem) else f"{stem}.html"
+
+
 def beside_notebooks(name: str, site: str) -> str:
     """Return where a notebook finds a page: beside it, or on the site.
 
-    >>> beside_notebooks("literatur.md", "../")
-    '../literatur.html'
+    What has no notebook is read as plain Markdown where the site is a folder, since JupyterLab
+    shows its pages without their style.
+
+    >>> beside_notebooks("literatur.md", "../"), beside_notebooks("literatur.md", "https://a.org/")
+    ('../literatur.md', 'https://a.org/literatur.html')
     """
-    return name if name.endswith(".ipynb") else f"{site}{Path(name).stem}.html"
+    if name.endswith(".ipynb"):
+        return name
+    return (
+        f"{site}{Path(name).stem}.html" if urlsplit(site).netloc else f"{site}{beside_texts(name)}"
+    )
 
 
 def edition(
@@ -380,6 +404,18 @@ def _glossary(title: str, options: dict[str, str], body: str, *, page: Page, boo
     return "\n\n".join(entries)
 
 
+def _reference(room: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
+    return generated.Writer(LANGUAGES[book.code]["reference"]).room(room)
+
+
+def _rooms(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
+    return generated.Writer(LANGUAGES[book.code]["reference"]).rooms()
+
+
+def _works(title: str, options: dict[str, str], body: str, *, page: Page, book: Edition) -> str:
+    return generated.bibliography(book.works)
+
+
 def _folded(title: str, text: str) -> str:
     return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
 
@@ -387,7 +423,8 @@ def _folded(title: str, text: str) -> str:
 _DIRECTIVES: dict[str, Callable[..., str]] = {
     "exercise": _exercise, "solution": _solution, "dropdown": _dropdown, "figure": _figure,
     "glossary": _glossary, "grid": _box, "grid-item": _box, "grid-item-card": _card,
-    "button-ref": _button, "ledger": _ledger,
+    "button-ref": _button, "ledger": _ledger, "reference": _reference, "reference-rooms": _rooms,
+    "bibliography": _works,
 }  # fmt: skip
 
 

@@ -8,30 +8,14 @@ import nbformat
 
 from book.tools import notebooks
 from book.tools.languages import LANGUAGES
-from book.tools.names import REFERENCE
-from book.tools.prose import edition, plain, prose
+from book.tools.prose import beside_texts, edition, has_text, plain, prose
 from book.tools.reading import alt_text, one_line
 
-GENERATED = ("genindex", "literatur", REFERENCE)  # beginnings of pages that are not written here
 LIST = "llms.txt"  # as https://llmstxt.org has it
 TITLE = re.compile(r"^# (.+)", re.MULTILINE)
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")  # to a term
 QUESTION = re.compile(r"^\*\*(.+\?)\*\*$", re.MULTILINE)
-
-
-def has_text(page: str) -> bool:
-    """Say whether a page is offered as plain Markdown."""
-    return not page.startswith(GENERATED)
-
-
-def beside_texts(name: str) -> str:
-    """Return where a text finds a page: as a text, too, or else as it is on the site.
-
-    >>> beside_texts("1b_numerik.ipynb"), beside_texts("literatur.md")
-    ('1b_numerik.md', 'literatur.html')
-    """
-    stem = Path(name).stem
-    return f"{stem}.md" if has_text(stem) else f"{stem}.html"
+SENTENCE = re.compile(r"(?<=\n\n)[\w*`[](?:.|\n(?!\n))+?[.?](?=\s)")  # at a paragraph's beginning
 
 
 def shown(output: nbformat.NotebookNode, alt: str) -> str:
@@ -76,8 +60,20 @@ def texts(source: Path, code: str, order: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def opening(text: str) -> tuple[str, str]:
+    r"""Return the title of a page, and the question that it answers or else its first sentence.
+
+    >>> opening("# Layouts\n\nWhich axes are shared. For all methods.\n")
+    ('Layouts', 'Which axes are shared.')
+    """
+    title, lead = TITLE.search(text), QUESTION.search(text) or SENTENCE.search(text)
+    assert title
+    assert lead
+    return title[1], lead[lead.lastindex or 0]
+
+
 def listing(title: str, editions: dict[str, dict[str, str]], address: str) -> str:
-    """Return `llms.txt`: each page with the question that it answers.
+    """Return `llms.txt`: each page with the question that it answers, or its first sentence.
 
     Args:
         title: the book's name.
@@ -88,10 +84,8 @@ def listing(title: str, editions: dict[str, dict[str, str]], address: str) -> st
     for code, pages in editions.items():
         lines += ["", f"## {LANGUAGES[code]['name']}", ""]
         for stem, text in pages.items():
-            heads = (pattern.search(text) for pattern in (TITLE, QUESTION))
-            name, *question = [LINK.sub(r"\1", one_line(m[1])) for m in heads if m]
-            line = f"- [{name}]({address}{code}/{stem}.md)"
-            lines.append(": ".join([line, *question]))
+            name, lead = (LINK.sub(r"\1", one_line(said)) for said in opening(text))
+            lines.append(f"- [{name}]({address}{code}/{stem}.md): {lead}")
     return "\n".join([*lines, ""])
 
 

@@ -12,6 +12,9 @@ from book.tools import notebooks, slides, text
 from book.tools.citation import CITATION, bibtex
 from book.tools.configuration import contents
 from book.tools.languages import LANGUAGES
+from book.tools.names import REFERENCE
+from book.tools.prose import has_text
+from book.tools.reading import one_line
 
 EDITIONS = tuple(LANGUAGES)
 URL = "https://example.org/de/1b_numerik.html"
@@ -69,11 +72,9 @@ def test_every_page_says_how_to_cite_it(page, edition):
         assert "target" not in button.attrs
 
 
-def test_every_written_page_is_offered_as_markdown(site, page, edition):
+def test_every_page_but_the_index_is_offered_as_markdown(site, page, edition):
     offered = {s: page(edition, s).select(".btn-text-button") for s in contents()}
-    assert {s for s, found in offered.items() if not found} == {
-        s for s in contents() if s.startswith(("genindex", "literatur", "referenz"))
-    }
+    assert [s for s, found in offered.items() if not found] == ["genindex"]
     anchors = {}
     for stem, (button,) in ((s, found) for s, found in offered.items() if found):
         assert button["href"] == f"{stem}.md"
@@ -89,6 +90,33 @@ def test_every_written_page_is_offered_as_markdown(site, page, edition):
                 assert (site / edition / url.path).is_file(), (stem, href)
                 if url.fragment and url.path.endswith(".md"):
                     assert url.fragment in anchors[url.path.removesuffix(".md")], (stem, href)
+
+
+def test_the_reference_says_the_same_in_markdown(site, page, edition):
+    for stem in (s for s in contents() if s.startswith(f"{REFERENCE}_")):
+        said = (site / edition / f"{stem}.md").read_text(encoding="utf-8")
+        entries = page(edition, stem).select("section.entry")
+        assert re.findall(r"^## `(.+)`$", said, re.MULTILINE) == [e["id"] for e in entries]
+        for code in page(edition, stem).select(".signature pre, .example pre"):
+            assert f"\n{code.get_text().strip()}\n```" in said, stem
+    norm = (site / edition / f"{REFERENCE}_functional.md").read_text(encoding="utf-8")
+    assert (
+        "[`lnlib.reference.layer_norm`](referenz_reference.md#lnlib.reference.layer_norm)" in norm
+    )
+    assert r"$$y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}\odot\gamma + \beta$$" in norm
+    reference = (site / edition / f"{REFERENCE}_reference.md").read_text(encoding="utf-8")
+    assert f"**{LANGUAGES[edition]['reference']['parameters']}**\n\n- `input`: " in reference
+
+
+def test_every_work_is_listed_in_markdown(site, page, edition):
+    said = (site / edition / "literatur.md").read_text(encoding="utf-8").splitlines()
+    works = [line.removeprefix("- ") for line in said if line.startswith("- ")]
+    shown = page(edition, "literatur").select(".citation")
+    assert len(works) == len(shown) > 150
+    for work, entry in zip(works, shown, strict=True):
+        title = one_line(entry.select_one("p").get_text()).split(". ")[0]
+        assert work.startswith(title), work
+    assert any(work.endswith("URL: https://arxiv.org/abs/1607.06450.") for work in works)
 
 
 def test_outputs_stand_in_the_text():
@@ -110,13 +138,14 @@ def test_the_list_of_pages_names_each_with_its_question(site):
     listed = (site / text.LIST).read_text(encoding="utf-8")
     for edition in EDITIONS:
         found = re.findall(rf"^- \[.+\]\({edition}/(\w+)\.md\)", listed, re.MULTILINE)
-        assert found == [stem for stem in contents() if text.has_text(stem)]
+        assert found == [stem for stem in contents() if has_text(stem)]
     assert (
         "[The backward pass](en/1a_rueckwaertspass.md): Why can’t we hold μ and σ fixed" in listed
     )
     asked = "# A\n\n**Is [LN](x.md#term-ln) one?**"
     published = text.listing("B", {"de": {"index": asked}}, "https://a.org/")
     assert "- [A](https://a.org/de/index.md): Is LN one?\n" in published
+    assert "(en/referenz_layout.md): Which axes share a mean and a variance, for all five" in listed
 
 
 def test_every_figure_is_a_slide(site, page, edition):
