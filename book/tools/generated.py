@@ -9,7 +9,7 @@ from pybtex.style.formatting.alpha import Style
 
 from book.tools import docstrings, library
 from book.tools.docstrings import Described, sentence
-from book.tools.reading import one_line
+from book.tools.reading import fenced, one_line
 
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
@@ -46,7 +46,7 @@ class Writer:
         """Return the entry of a public name."""
         item, last = entry.item, entry.name.rpartition(".")[2]
         anchors = "".join(f'<a id="{name}"></a>' for name in (entry.name, *entry.others))
-        call = code(docstrings.signature(item, last), "python")
+        call = fenced(docstrings.signature(item, last), "python")
         said = [anchors, f"## `{entry.name}`", call, *self.described(item)]
         if isinstance(item, griffe.Class) and (members := docstrings.members(item)):
             said.append(f"**{self.words['members']}**")
@@ -65,7 +65,7 @@ class Writer:
                 lines = [f"- `{name}`: {self.text(said, item)}" for name, said in content]
                 found.append("\n".join(lines))
             elif kind == "example":
-                found.append(code(content, "pycon"))
+                found.append(fenced(content, "pycon"))
             else:
                 found.append(self.text(content, item))
         return found
@@ -82,11 +82,6 @@ class Writer:
     def link(self, name: str, within: griffe.Module) -> str:
         """Return a link to an entry, under its name within a room."""
         return f"[`{name.removeprefix(f'{within.path}.')}`]({self.places.of[name]})"
-
-
-def code(text: str, language: str) -> str:
-    """Return code as a block."""
-    return f"```{language}\n{text}\n```"
 
 
 def bibliography(works: dict[str, Entry]) -> str:

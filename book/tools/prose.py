@@ -28,7 +28,7 @@ from book import BOOK
 from book.tools import address, claims, generated, notebooks
 from book.tools.configuration import configuration, contents, published
 from book.tools.languages import LANGUAGES
-from book.tools.reading import caption, markdown, stars, text_outputs
+from book.tools.reading import caption, fenced, markdown, stars, text_outputs
 from book.tools.terms import Finder, Terms
 from book.tools.twins import LABEL
 
@@ -128,9 +128,7 @@ def beside_notebooks(name: str, site: str) -> str:
     """
     if name.endswith(".ipynb"):
         return name
-    return (
-        f"{site}{Path(name).stem}.html" if urlsplit(site).netloc else f"{site}{beside_texts(name)}"
-    )
+    return site + (f"{Path(name).stem}.html" if urlsplit(site).netloc else beside_texts(name))
 
 
 def edition(
@@ -342,8 +340,8 @@ def _exercise(title: str, options: dict[str, str], body: str, *, page: Page, boo
     text, cells = book.solutions[label]
     asked, shown = plain(body, page, book), [plain(text, page, book)]
     for cell in cells:
-        shown += [f"```python\n{cell.source}\n```"]
-        shown += [f"```\n{printed.rstrip()}\n```"] if (printed := text_outputs(cell)) else []
+        shown += [fenced(cell.source, "python")]
+        shown += [fenced(printed.rstrip())] if (printed := text_outputs(cell)) else []
     solution = _folded(book.words["solution"], "\n\n".join(shown))
     return "\n\n".join([f'<a id="{label}"></a>', head, asked, solution])
 

@@ -19,6 +19,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def fenced(text: str, language: str = "") -> str:
+    """Return code, or what it printed, as a block of Markdown."""
+    return f"```{language}\n{text}\n```"
+
+
 def markdown(page: nbformat.NotebookNode) -> str:
     """Return the text of a page's Markdown cells."""
     return "\n\n".join(c.source for c in page.cells if c.cell_type == "markdown")

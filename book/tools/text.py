@@ -9,7 +9,7 @@ import nbformat
 from book.tools import notebooks
 from book.tools.languages import LANGUAGES
 from book.tools.prose import beside_texts, edition, has_text, plain, prose
-from book.tools.reading import alt_text, one_line
+from book.tools.reading import alt_text, fenced, one_line
 
 LIST = "llms.txt"  # as https://llmstxt.org has it
 TITLE = re.compile(r"^# (.+)", re.MULTILINE)
@@ -25,7 +25,7 @@ def shown(output: nbformat.NotebookNode, alt: str) -> str:
         return str(table)
     if any(kind.startswith("image/") for kind in data):
         return f"*{alt}*"
-    return f"```\n{(output.get('text') or data.get('text/plain', '')).rstrip()}\n```"
+    return fenced((output.get("text") or data.get("text/plain", "")).rstrip())
 
 
 def as_text(notebook: nbformat.NotebookNode) -> str:
@@ -35,7 +35,7 @@ def as_text(notebook: nbformat.NotebookNode) -> str:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
         else:
-            parts.append(f"```python\n{cell.source}\n```")
+            parts.append(fenced(cell.source, "python"))
             parts += [shown(output, alt_text(cell)) for output in cell.outputs]
     return "\n\n".join(parts)
 
