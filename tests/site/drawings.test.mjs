@@ -183,6 +183,7 @@ describe("a screen reader", { concurrency: 2 }, () => {
 });
 
 const LOOKS = { // which property of what has a color
+  sphere: [["polygon.ellipse", "stroke"]],
   vector: [["circle.entry-1", "fill"], ["circle.entry-2", "fill"], ["circle.entry-3", "fill"], ["circle.entry-4", "fill"]],
   rates: [["label.arm-A", "color"], ["label.arm-B", "color"]],
   changes: [[".same rect.after", "fill"], ["tr:not(.same) rect.after", "fill"]],
@@ -197,7 +198,7 @@ const contrast = (a, b) => {
   return (high + 0.05) / (low + 0.05);
 };
 
-describe("arms, entries, and what changes", { concurrency: 2 }, () => {
+describe("arms, entries, what changes, and γ and β", { concurrency: 2 }, () => {
   for (const [name, looks] of Object.entries(LOOKS)) {
     for (const colorScheme of Object.keys(OTHER)) {
       it(`${name}, ${colorScheme}: no color of a norm; all differ, from the ground and to the color-blind`, async () => {
