@@ -1,7 +1,7 @@
 """Formulas as MathML, rendered while the book is built: no script, readable by screen readers.
 
 Lone letters of the notation, which the sources write as they are (γ, ε), are set like those in
-formulas, and punctuation stays on a formula's line.
+formulas, punctuation stays on a formula's line, and the numbers of tables have a minus sign.
 """
 
 import json
@@ -27,6 +27,7 @@ STYLE = PACKAGES / "temml/dist/Temml-STIX2.css"
 KINDS = (nodes.math, nodes.math_block)
 SYMBOL = re.compile(r"(\bd(?=[α-ω])|[α-ωℓ](?![A-Za-z]))")  # dγ; but not the unit μs
 NOT_PROSE = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.citation)
+HYPHEN = re.compile(r"(?<![\w.])-(?=\.?\d)")  # that Python writes before a number
 OPENING = re.compile(r"[^\s\w]*$")
 CLOSING = re.compile(r"[^\s\w]+|\w*")
 MATHML: dict[tuple[str, bool], str] = {}  # of each formula, once all pages are read
@@ -108,6 +109,15 @@ def _is_prose(node: nodes.Node) -> bool:
     return above is None
 
 
+def set_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Set the numbers of tables as those of the text: with a minus, and ± beside the error."""
+    for entry in doctree.findall(nodes.entry):
+        for text in [*entry.findall(nodes.Text)]:
+            if _is_prose(text):
+                number = HYPHEN.sub("−", text).replace("± ", "±\N{NO-BREAK SPACE}")
+                text.parent.replace(text, nodes.Text(number))
+
+
 def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Let no line break part a formula from the punctuation that touches it."""
     for whole in [*doctree.findall(nodes.math)]:
@@ -140,6 +150,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", mark_headings, priority=100)
     app.connect("env-updated", render_all)
     app.connect("doctree-resolved", mark_text, priority=900)
+    app.connect("doctree-resolved", set_numbers)
     app.connect("doctree-resolved", keep_together, priority=900)
     app.connect("build-finished", copy_style)
     app.add_css_file(STYLE.name)

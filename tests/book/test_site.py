@@ -438,6 +438,15 @@ def test_formulas_are_mathml(html):
     assert [tag for tag in formulas if not tag.find("math")] == []
 
 
+def test_numbers_of_tables_are_set_as_those_of_the_text(html):
+    numbers = 0
+    for path, page in html.items():
+        for cell in page.select("main td:not(:has(code, pre))"):
+            numbers += (text := cell.get_text()).count("−")
+            assert not re.search(r"(?<![\w.])-\.?\d|± ", text), (path, text)
+    assert numbers > 200
+
+
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_fonts_hold_what_formulas_and_buttons_need(html, site, edition):
     pages = [page for path, page in html.items() if path.parent.name == edition]
