@@ -1,7 +1,7 @@
 """Formulas as MathML, rendered while the book is built: no script, readable by screen readers.
 
 Lone letters of the notation, which the sources write as they are (γ, ε), are set like those in
-formulas, punctuation stays on a formula's line, and the numbers of tables have a minus sign.
+formulas, punctuation stays on a formula's line, and numbers have a minus sign.
 """
 
 import json
@@ -110,12 +110,11 @@ def _is_prose(node: nodes.Node) -> bool:
 
 
 def set_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Set the numbers of tables as those of the text: with a minus, and ± beside the error."""
-    for entry in doctree.findall(nodes.entry):
-        for text in [*entry.findall(nodes.Text)]:
-            if _is_prose(text):
-                number = HYPHEN.sub("−", text).replace("± ", "±\N{NO-BREAK SPACE}")
-                text.parent.replace(text, nodes.Text(number))
+    """Write a minus before numbers, also in what a cell returns, and keep ± beside its error."""
+    for text in [*doctree.findall(nodes.Text)]:
+        number = HYPHEN.sub("−", text).replace("± ", "±\N{NO-BREAK SPACE}")
+        if number != text and _is_prose(text):
+            text.parent.replace(text, nodes.Text(number))
 
 
 def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:

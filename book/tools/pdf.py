@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -112,7 +113,7 @@ def document(site: Path, edition: str, style: str, body: str) -> BeautifulSoup:
 def print_editions(
     folder: Path, name: str, page: Callable[[Path, str], BeautifulSoup], size: tuple[str, ...]
 ) -> None:
-    """Print a page of each edition.
+    """Print a page of each edition, all editions at once.
 
     Args:
         folder: where the files go.
@@ -121,12 +122,18 @@ def print_editions(
         size: width, height and margin of the paper in mm.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for edition in LANGUAGES:
+
+    def print_one(edition: str) -> int:
         html, pdf = folder / f"{edition}.html", folder / name.format(edition)
         html.write_text(str(page(SITE / edition, edition)), encoding="utf-8")
-        if failed := node([str(PRINTER), html.as_uri(), str(pdf), *size]):
-            sys.exit(failed)
-        print(os.path.relpath(pdf))
+        failed: int = node([str(PRINTER), html.as_uri(), str(pdf), *size])
+        if not failed:
+            print(os.path.relpath(pdf))
+        return failed
+
+    with ThreadPoolExecutor(len(LANGUAGES)) as executor:
+        if any(executor.map(print_one, LANGUAGES)):
+            sys.exit(1)
 
 
 def main() -> None:

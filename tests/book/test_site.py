@@ -438,13 +438,15 @@ def test_formulas_are_mathml(html):
     assert [tag for tag in formulas if not tag.find("math")] == []
 
 
-def test_numbers_of_tables_are_set_as_those_of_the_text(html):
-    numbers = 0
+def test_numbers_have_a_minus_and_keep_their_error(html):
+    minus = errors = 0
     for path, page in html.items():
-        for cell in page.select("main td:not(:has(code, pre))"):
-            numbers += (text := cell.get_text()).count("−")
+        for part in page.select("main :is(p, td):not(:has(code, pre, .math))"):
+            minus += (text := part.get_text()).count("−")
+            errors += text.count("±\N{NO-BREAK SPACE}")
             assert not re.search(r"(?<![\w.])-\.?\d|± ", text), (path, text)
-    assert numbers > 200
+    assert minus > 200
+    assert errors > 300
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
