@@ -8,7 +8,7 @@ import pytest
 from lnlib.experiments import Recording, choose, recorded, sweep, sweeps
 from lnlib.experiments.__main__ import SWEEPS, main, run_sweep
 from lnlib.experiments.workers import workers
-from lnlib.randomness import VARIABLE
+from lnlib.randomness import SEED, VARIABLE
 
 POINTS = [{"x": x, "name": name} for x in (1, 2, 3) for name in ("a", "b")]
 
@@ -107,7 +107,7 @@ def test_a_sweep_is_recorded_where_one_asks(tmp_path, monkeypatch, capsys):
 
 def test_a_sweep_is_not_finished_with_another_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(SWEEPS, "squares", (square, lambda: POINTS))
-    begun = tmp_path / "found.0.torch-1.0.0.jsonl"
+    begun = tmp_path / f"found.{SEED}.torch-1.0.0.jsonl"
     begun.write_text('{"x": 1, "name": "a", "square": 1}\n')
     with workers(1) as executor, pytest.raises(ValueError, match=r"are of torch 1\.0\.0, this is"):
         run_sweep("squares", tmp_path / "found.json", executor)
