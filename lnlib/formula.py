@@ -83,7 +83,7 @@ def _layout(
     input: Tensor, normalized_shape: NormalizedShape, weight: Tensor | None, bias: Tensor | None
 ) -> Layout:
     if plainly_right(input, normalized_shape, weight, bias):
-        return layer_layout(tuple(input.shape), tuple(cast(tuple[int, ...], normalized_shape)))
+        return layer_layout(tuple(input.shape), cast("tuple[int, ...]", normalized_shape))
     return checks.rows(TENSORS, input, normalized_shape, weight=weight, bias=bias)
 
 

@@ -44,7 +44,7 @@ def way(norm: str, *tensors: Tensor | None) -> Callable[..., Any]:
     given = [x for x in tensors if x is not None]
     for each in ways:
         if hasattr(each, norm) and each.takes(*given):
-            return cast(Callable[..., Any], getattr(each, norm))
+            return cast("Callable[..., Any]", getattr(each, norm))
     names = ", ".join(each.__name__ for each in ways)
     raise RuntimeError(f"{norm}: {names} cannot take these tensors; add lnlib.formula to `only`")
 

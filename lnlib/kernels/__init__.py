@@ -173,7 +173,7 @@ def _normalize(
         raise ValueError(
             f"weight_offset is {weight_offset}, but weight is None; pass the weight it is added to"
         )
-    columns = math.prod(cast(Sequence[int], normalized_shape))
+    columns = math.prod(cast("Sequence[int]", normalized_shape))
     return operators.normalize(
         input, residual, weight, bias, columns, float(eps), center, float(weight_offset)
     )

@@ -12,7 +12,7 @@ and they are added in order: the bits do not depend on the number of threads. Ne
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -34,7 +34,8 @@ from lnlib.layout import Layout
 INSTALLED = find_spec("numba") is not None
 LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
 FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
-PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
+PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may have its own way
+PIECE, PIECES = 2**15, 64  # entries that a thread takes at least, and the most pieces of a pass
 PARTS = 16  # the most pieces that have sums of their own, which cost fresh memory
 BLOCK = 2**17  # entries that are converted at a time: they stay in a cache of 2 MiB
 IMPORTED_IN = os.getpid()
@@ -61,8 +62,8 @@ def takes(*tensors: Any) -> bool:
 
 def _readable(x: Any) -> bool:
     return (
-        type(x) in (Tensor, torch.nn.Parameter)
-        and x.device.type == "cpu"
+        type(x) in PLAIN
+        and x.is_cpu
         and x.dtype in FORMATS
         and x.layout == torch.strided
         and x.is_contiguous()
@@ -153,62 +154,52 @@ class Grid(NamedTuple):
     """How the loops see a tensor: as `x[batch, group, channel, entry]`.
 
     `parameter` is the shape of γ and β: the remainder of the group, the channel, and the entry
-    where each has its own.
+    where each has its own. The loops compute in `dtype`; `direct` says whether they can read and
+    write the tensor as it is, `blocks` which groups they compute at a time: all, or as many as are
+    converted at once.
     """
 
     view: tuple[int, int, int, int]
     parameter: tuple[int, int, int]
-
-    @property
-    def short(self) -> bool:
-        """Whether too few entries lie side by side for the loops: batch norm without positions."""
-        return self.view[0] > self.view[3] < 16
+    dtype: torch.dtype
+    direct: bool
+    blocks: tuple[slice, ...]
 
     @property
     def unit(self) -> int:
         """How many groups stay together in a piece, since γ begins anew after them."""
         return self.parameter[0] if self.view[0] == 1 else 1
 
-    def direct(self, dtype: torch.dtype) -> bool:
-        """Whether the loops can read and write tensors of a dtype as they are."""
-        return dtype in LOOPS and not self.short
-
     def long(self, x: Tensor) -> Tensor:
         """Return a view of a tensor with long rows."""
         x = x.view(self.view)
-        return x.transpose(0, 3) if self.short else x
+        return x.transpose(0, 3) if _is_short(self.view) else x
 
     def read(self, x: Tensor, block: slice) -> Array:
         """Return the entries of some groups, copied where the loops cannot read them."""
-        if self.direct(x.dtype):
+        if self.direct:
             return _array(x).reshape(self.view)
-        return self.long(x.detach())[:, block].to(statistics_dtype(x)).contiguous().numpy()
+        return self.long(x.detach())[:, block].to(self.dtype).contiguous().numpy()
 
     def room(self, x: Tensor, block: slice, entries: Array) -> Array:
         """Return where the loops write some groups of a tensor: there, or beside it."""
-        return self.read(x, block) if self.direct(x.dtype) else np.empty_like(entries)
+        if self.direct:
+            return self.read(x, block)
+        beside: Array = torch.empty(entries.shape, dtype=self.dtype).numpy()
+        return beside
 
     def write(self, out: Array, x: Tensor, block: slice) -> None:
         """Put the entries of some groups where they belong, unless they are there."""
-        if not self.direct(x.dtype):
+        if not self.direct:
             self.long(x)[:, block] = torch.from_numpy(out)
 
-    def numbers(self, parameter: Tensor | None, fill: float, dtype: torch.dtype) -> Array:
+    def numbers(self, parameter: Tensor | None, fill: float) -> Array:
         """Return γ or β as the loops index them."""
         if parameter is None:
-            return np.full(self.parameter, fill, LOOPS[dtype])
-        if parameter.dtype != dtype:
-            parameter = parameter.detach().to(dtype)
+            return np.full(self.parameter, fill, LOOPS[self.dtype])
+        if parameter.dtype != self.dtype:
+            parameter = parameter.detach().to(self.dtype)
         return _array(parameter).reshape(self.parameter)
-
-    def blocks(self, dtype: torch.dtype) -> Iterator[slice]:
-        """Yield the groups that are computed at a time: all, or as many as to convert at once."""
-        batch, groups, channels, length = self.view
-        period = self.parameter[0]
-        step = period * max(1, BLOCK // (period * channels * length))
-        step = groups if batch > 1 or self.direct(dtype) else step
-        for first in range(0, groups, step):
-            yield slice(first, min(first + step, groups))
 
 
 def _array(x: Tensor) -> Array:
@@ -217,29 +208,59 @@ def _array(x: Tensor) -> Array:
     return found
 
 
+def _is_short(view: tuple[int, int, int, int]) -> bool:
+    """Say whether too few entries lie side by side for the loops: batch norm without positions."""
+    return view[0] > view[3] < 16
+
+
 @lru_cache
-def grid_of(shape: tuple[int, ...], layout: Layout) -> Grid:
-    """Return the grid of an input's shape and layout.
+def grid_of(shape: tuple[int, ...], layout: Layout, dtype: torch.dtype) -> Grid:
+    """Return the grid of an input's shape, layout and dtype.
+
+    Example:
+        >>> from lnlib.layout import layer_layout
+        >>> layout = layer_layout((8192, 64), (64,))
+        >>> grid_of((8192, 64), layout, torch.float32).blocks
+        (slice(0, 8192, None),)
+        >>> len(grid_of((8192, 64), layout, torch.bfloat16).blocks)
+        4
+    """
+    view, parameter = _indices(shape, layout)
+    batch, groups, channels, length = view
+    direct = dtype in LOOPS and not _is_short(view)
+    step = groups
+    if batch == 1 and not direct:
+        period = parameter[0]
+        step = period * max(1, BLOCK // (period * channels * length))
+    blocks = (slice(first, min(first + step, groups)) for first in range(0, groups, step))
+    computed = torch.promote_types(dtype, torch.float32)
+    return Grid(view, parameter, computed, direct, tuple(blocks))
+
+
+def _indices(
+    shape: tuple[int, ...], layout: Layout
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int]]:
+    """Return the view of an input, and the shape of γ and β.
 
     Example:
         >>> from lnlib.layout import batch_layout, group_layout, layer_layout
-        >>> grid_of((8, 5, 16), layer_layout((8, 5, 16), (16,)))
-        Grid(view=(1, 40, 1, 16), parameter=(1, 1, 16))
-        >>> grid_of((8, 6, 7, 7), group_layout((8, 6, 7, 7), 2))
-        Grid(view=(1, 16, 3, 49), parameter=(2, 3, 1))
-        >>> grid_of((8, 6, 7, 7), batch_layout((8, 6, 7, 7)))
-        Grid(view=(8, 6, 1, 49), parameter=(6, 1, 1))
+        >>> _indices((8, 5, 16), layer_layout((8, 5, 16), (16,)))
+        ((1, 40, 1, 16), (1, 1, 16))
+        >>> _indices((8, 6, 7, 7), group_layout((8, 6, 7, 7), 2))
+        ((1, 16, 3, 49), (2, 3, 1))
+        >>> _indices((8, 6, 7, 7), batch_layout((8, 6, 7, 7)))
+        ((8, 6, 1, 49), (6, 1, 1))
     """
     if len(layout.axes) == 2:
         batch, channels, positions = layout.view
-        return Grid((batch, channels, 1, positions), (channels, 1, 1))
+        return (batch, channels, 1, positions), (channels, 1, 1)
     (groups, size), parameters = layout.view, math.prod(layout.parameter)
     each_its_own = layout.parameter == shape[-len(layout.parameter) :]
     run = 1 if each_its_own else math.prod(shape[2:])
     if run == 1:
-        return Grid((1, groups, 1, size), (parameters // size, 1, size))
+        return (1, groups, 1, size), (parameters // size, 1, size)
     channels = size // run
-    return Grid((1, groups, channels, run), (parameters // channels, channels, 1))
+    return (1, groups, channels, run), (parameters // channels, channels, 1)
 
 
 @lru_cache
@@ -253,7 +274,7 @@ def bounds_of(groups: int, entries: int, unit: int, most: int) -> NDArray[np.int
         most: pieces.
 
     Example:
-        >>> bounds_of(64, 2**18, 1, 64)
+        >>> bounds_of(64, 2**17, 1, 64)
         array([ 0, 16, 32, 48, 64])
     """
     pieces = max(1, min(PIECES, most, groups // unit, entries // PIECE))
@@ -264,10 +285,10 @@ def _forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None,
     layout: Layout, eps: float, center: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
-    parameters = grid.numbers(weight, 1.0, dtype), grid.numbers(bias, 0.0, dtype)
+    grid = grid_of(x.shape, layout, x.dtype)
+    parameters = grid.numbers(weight, 1.0), grid.numbers(bias, 0.0)
     y, stats = torch.empty_like(x), np.empty((grid.view[1], 5))
-    for block in grid.blocks(x.dtype):
+    for block in grid.blocks:
         entries = grid.read(x, block)
         out = grid.room(y, block, entries)
         bounds = bounds_of(entries.shape[1], entries.size, grid.unit, PIECES)
@@ -281,18 +302,20 @@ def _backward(
     stats: Tensor, layout: Layout, center: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     x, *parameters = inputs
-    grid, dtype = grid_of(tuple(x.shape), layout), statistics_dtype(x)
+    grid = grid_of(x.shape, layout, x.dtype)
     shared = grid.view[0] == 1  # parameters, by several groups
-    gamma, sums = grid.numbers(parameters[0], 1.0, dtype), np.zeros((2, *grid.parameter))
+    gamma = grid.numbers(parameters[0], 1.0)
+    sums = np.zeros((2, *gamma.shape), gamma.dtype)
     learned, kept = any(wanted[1:]), stats.numpy()
     dx = torch.empty_like(x) if wanted[0] else None
-    for block in grid.blocks(x.dtype):
+    for block in grid.blocks:
         entries, slopes = grid.read(x, block), grid.read(dy, block)
         out = entries if dx is None else grid.room(dx, block, entries)
         most = min(PARTS, entries.size // (16 * gamma.size)) if shared else PIECES
         bounds = bounds_of(entries.shape[1], entries.size, grid.unit, most)
         size = gamma.shape if learned else (0, 0, 0)
-        parts = np.zeros((len(bounds) - 1 if shared else 1, 2, *size), gamma.dtype)
+        many = len(bounds) - 1 if shared else 1
+        parts = torch.zeros((many, 2, *size), dtype=grid.dtype).numpy()  # on lines of the cache
         given = entries, gamma, kept[block], slopes
         _share("backward", bounds, *given, center, wanted[0], learned, out, parts)
         if learned:
