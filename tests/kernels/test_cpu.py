@@ -91,6 +91,22 @@ def test_long_rows_are_added_up_in_parts(name):
     agree(name, (2, 4, 5000), torch.float32)
 
 
+@with_eps
+@with_each_dtype
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("length", [300, 512, 4000])
+def test_groups_are_read_ahead(name, length, dtype, eps):
+    agree(name, (3, 4, length), dtype, eps)
+
+
+def test_rows_of_all_sizes_are_read_ahead():
+    x = normal(9, 700) * torch.tensor([1, 1e-35, 1e37] * 3)[:, None]
+    want = functional.layer_norm(x, (700,), eps=0.0)
+    with functional.only(cpu):
+        y = functional.layer_norm(x.float(), (700,), eps=0.0)
+    assert_close(y.double(), want, 16 * UNIT[torch.float32])
+
+
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("size", [1e-35, 1e-25, 1e25, 1e37])
 def test_rows_whose_squares_leave_float32_are_normalized(size, center):
@@ -388,6 +404,17 @@ MUTANTS = {
     "no power of two": ("not 1e-290 <", "False and 1e-290 <"),
     "mean held fixed": ("total = total if center else 0.0", "total = 0.0"),
     "mean removed in RMSNorm": ("total = total if center else 0.0", "total = total"),
+    "first step's sum": ("start in range(0, length, STEP)", "start in range(STEP, length, STEP)"),
+    "last step's sum": (
+        "moments(x[0, g, k, step])\n                    total, square = total + t, square + q",
+        "moments(x[0, g, k, step])\n                    total, square = t, q",
+    ),
+    "last channel's sum": (
+        "moments(x[b, g, k])\n                total, square = total + t, square + q",
+        "moments(x[b, g, k])\n                total, square = t, q",
+    ),
+    "written with the next one's": ("done = max(g - 1, begin)", "done = min(g, end - 1)"),
+    "last one not written": ("range(begin, end + 1)", "range(begin, end)"),
     "gamma forgotten": ("v = dy[i] * weight[i]", "v = dy[i]"),
     "gamma of the first group": ("p = g % len(weight)\n    total", "p = 0\n    total"),
     "last part's sum": ("plain, weighted = plain + t, weighted + c", "plain, weighted = t, c"),
@@ -430,7 +457,10 @@ def planted(tmp_path, monkeypatch):
         assert old in source, old
         names = {"__name__": "planted"}
         text = source.replace(old, new).replace("from numba import njit", "njit = plainly")
-        text = text.replace("PART = 2**12", "PART = 4").replace("LONG = 2**10", "LONG = 5")
+        small = {"PART = 2**12": "PART = 4", "LONG = 2**10": "LONG = 5", "STEP = 2**7": "STEP = 2"}
+        for size, few in (small | {"AHEAD = 2**9, 2**15": "AHEAD = 3, 40"}).items():
+            assert size in text
+            text = text.replace(size, few)
         names["plainly"] = lambda **options: lambda function: function
         exec(compile(text, "planted", "exec"), names)
         monkeypatch.setattr(cpu, "_loops", lambda: type("loops", (), names))
