@@ -4,7 +4,8 @@ Every array is seen as `x[b, g, k, i]`: the entries `x[:, g]` share a mean and a
 entries `x[:, g, k]` are a channel. Layer norm has a row in each group and one "channel", group norm
 the channels and positions of one example, batch norm those of all examples. A parameter is indexed
 by `[g, k, i]`, with period in `g`; along `i` it is constant, except in layer norm. Memory is read
-once: what a group needs twice lies in the cache.
+once: what a group needs twice lies in the cache. Groups of middling size are read ahead: while one
+is written, the next is summed, so that the memory does not wait for the arithmetic.
 
 Sums of float32 entries are float64, which holds every square of a float32 and makes one pass
 enough: $\sigma^2 = \langle x^2\rangle - \mu^2$ loses at most 20 of its 53 bits, or the entries are
@@ -24,10 +25,8 @@ from lnlib.kernels import team
 
 SUM = {"reassoc", "contract", "nsz"}  # added in any order, so that they are added in vectors
 MAP = {"contract"}  # (x − µ) − δ stays as it is written
-PART = 2**12  # entries that are added in their own format
-STEP = 2**7  # entries that are read ahead at a time
+PART = 2**7  # entries that are added in their own format, or read ahead at a time
 AHEAD = 2**9, 2**15  # entries of groups for which reading ahead has been faster
-LONG = 2**10  # entries of a row; above, two rows at a time have been faster
 TEAM = team.found()  # whether loops can run together on torch's threads
 MEAN, REST, RSTD, SCALE, VAR = range(5)  # what is kept of a group
 
@@ -143,7 +142,7 @@ def write(x, numbers, rows, weight, bias, y):
 
 
 @apply
-def one_by_one(begin, end, x, weight, bias, eps, center, y, stats):
+def forward_apart(begin, end, x, weight, bias, eps, center, y, stats):
     """Sum up each group, then write it."""
     rows = weight.shape[2] > 1
     for g in range(begin, end):
@@ -165,8 +164,8 @@ def one_by_one(begin, end, x, weight, bias, eps, center, y, stats):
 
 
 @apply
-def in_steps(begin, end, x, weight, bias, eps, center, y, stats):
-    """Sum up each group while the one before it is written, so that memory never rests."""
+def forward_ahead(begin, end, x, weight, bias, eps, center, y, stats):
+    """Sum up each group while the one before it is written."""
     length, rows = x.shape[3], weight.shape[2] > 1
     for g in range(begin, end + 1):
         done = max(g - 1, begin)  # at first none
@@ -174,19 +173,18 @@ def in_steps(begin, end, x, weight, bias, eps, center, y, stats):
         near, fit = rounded(x, *exact), fits(x, exact[0], exact[2])
         total = square = 0.0
         for k in range(x.shape[2]):
-            for start in range(0, length, STEP):
-                step = slice(start, min(start + STEP, length))
+            for start in range(0, length, PART):
+                step = slice(start, min(start + PART, length))
                 own = step if rows else slice(0, 1)
                 if g > begin:
                     v, out = x[0, done, k, step], y[0, done, k, step]
-                    gain, shift = weight[p, k, own], bias[p, k, own]
-                    if fit:
-                        write(v, near, rows, gain, shift, out)
-                    else:
-                        write(v, exact, rows, gain, shift, out)
+                    write(v, near, rows, weight[p, k, own], bias[p, k, own], out)
                 if g < end:
                     t, q = moments(x[0, g, k, step])
                     total, square = total + t, square + q
+        if not fit and g > begin:
+            for k in range(x.shape[2]):
+                write(x[0, done, k], exact, rows, weight[p, k], bias[p, k], y[0, done, k])
         if g < end:
             describe(x, g, total, square, eps, center, stats)
 
@@ -194,13 +192,13 @@ def in_steps(begin, end, x, weight, bias, eps, center, y, stats):
 @run
 def forward(first, last, bounds, x, weight, bias, eps, center, y, stats):
     """Normalize the groups of the pieces from `first` on, before `last`."""
-    ahead = len(x) == 1 and AHEAD[0] < x.shape[2] * x.shape[3] <= AHEAD[1] and STEP < x.shape[3]
+    ahead = len(x) == 1 and AHEAD[0] <= x.shape[2] * x.shape[3] <= AHEAD[1] and PART < x.shape[3]
     for piece in range(first, last):
         begin, end = bounds[piece], bounds[piece + 1]
         if ahead:
-            in_steps(begin, end, x, weight, bias, eps, center, y, stats)
+            forward_ahead(begin, end, x, weight, bias, eps, center, y, stats)
         else:
-            one_by_one(begin, end, x, weight, bias, eps, center, y, stats)
+            forward_apart(begin, end, x, weight, bias, eps, center, y, stats)
 
 
 # --- backward -----------------------------------------------------------------------------------
@@ -229,7 +227,7 @@ def gather_weighted(x, dy, weight, mean, rest, rstd, scale):
 
 
 @apply
-def gather_group(x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight, dbias):
+def gather_group(x, b, g, numbers, weight, dy, learned, dweight, dbias):
     """Return the sums of γ dy and of γ dy x̂; add up the gradients of parameters along `i`."""
     p = g % len(weight)
     total = product = 0.0
@@ -239,9 +237,9 @@ def gather_group(x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight,
             part = slice(first, min(first + PART, x.shape[3]))
             v, d = x[b, g, k, part], dy[b, g, k, part]
             if weight.shape[2] == 1:
-                t, c = gather(v, d, mean, rest, rstd, scale)
+                t, c = gather(v, d, *numbers)
             else:
-                t, c = gather_weighted(v, d, weight[p, k, part], mean, rest, rstd, scale)
+                t, c = gather_weighted(v, d, weight[p, k, part], *numbers)
             plain, weighted = plain + t, weighted + c
         if weight.shape[2] == 1:
             if learned:
@@ -250,6 +248,19 @@ def gather_group(x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight,
             plain, weighted = plain * weight[p, k, 0], weighted * weight[p, k, 0]
         total, product = total + plain, product + weighted
     return total, product
+
+
+@apply
+def spread_both(x, dy, numbers, weight, dx, dweight, dbias):
+    """Write and add up what `spread` does, of some entries that have their own γ and β."""
+    mean, rest, rstd, scale, total, product = numbers
+    r = rstd * scale
+    for i in range(len(x)):
+        x_hat = standardize(x[i], mean, rest, rstd, scale)
+        v = dy[i]
+        dx[i] = (v * weight[i] - total - x_hat * product) * r
+        dweight[i] += v * x_hat
+        dbias[i] += v
 
 
 @apply
@@ -266,34 +277,69 @@ def spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias):
             for i in range(x.shape[3]):
                 x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
                 dx[b, g, k, i] = (dy[b, g, k, i] * weight[p, k, i] - total - x_hat * product) * r
-        elif not wanted:
+        elif wanted:
+            v, d, out = x[b, g, k], dy[b, g, k], dx[b, g, k]
+            spread_both(v, d, numbers, weight[p, k], out, dweight[p, k], dbias[p, k])
+        else:
             for i in range(x.shape[3]):
                 v = dy[b, g, k, i]
                 dweight[p, k, i] += v * standardize(x[b, g, k, i], mean, rest, rstd, scale)
                 dbias[p, k, i] += v
-        else:
-            for i in range(x.shape[3]):
-                x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
-                v = dy[b, g, k, i]
-                dx[b, g, k, i] = (v * weight[p, k, i] - total - x_hat * product) * r
-                dweight[p, k, i] += v * x_hat
-                dbias[p, k, i] += v
 
 
 @apply
-def spread_two(x, u, dy, dz, given, other, weight, dx, du, dweight, dbias):
-    """Write two rows as `spread` does, with half the loads and stores of parameters' gradients."""
-    mean, rest, rstd, scale, total, product = given
-    mean_u, rest_u, rstd_u, scale_u, total_u, product_u = other
-    r, r_u = rstd * scale, rstd_u * scale_u
-    for i in range(len(x)):
-        x_hat = standardize(x[i], mean, rest, rstd, scale)
-        u_hat = standardize(u[i], mean_u, rest_u, rstd_u, scale_u)
-        v, w = dy[i], dz[i]
-        dx[i] = (v * weight[i] - total - x_hat * product) * r
-        du[i] = (w * weight[i] - total_u - u_hat * product_u) * r_u
-        dweight[i] = (dweight[i] + v * x_hat) + w * u_hat
-        dbias[i] = (dbias[i] + v) + w
+def backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias):
+    """Sum up each row while the one before it is written, with all gradients."""
+    real, length = x.dtype.type, x.shape[3]
+    total = product = 0.0
+    for g in range(begin, end + 1):
+        done, ahead = max(g - 1, begin), min(g, end - 1)  # at first, at last none
+        exact, p = recall(stats, done), done % len(weight)
+        fit, near = fits(x, exact[0], exact[2]), rounded(x, *exact)
+        given, given_near = (*exact, total, product), (*near, real(total), real(product))
+        exact, q = recall(stats, ahead), ahead % len(weight)
+        near = rounded(x, *exact)
+        total = product = 0.0
+        for start in range(0, length, PART):
+            step = slice(start, min(start + PART, length))
+            if g > begin and fit:
+                v, d, out = x[0, done, 0, step], dy[0, done, 0, step], dx[0, done, 0, step]
+                gain, dgain, dshift = weight[p, 0, step], dweight[p, 0, step], dbias[p, 0, step]
+                spread_both(v, d, given_near, gain, out, dgain, dshift)
+            if g < end:
+                v, d, gain = x[0, g, 0, step], dy[0, g, 0, step], weight[q, 0, step]
+                t, c = gather_weighted(v, d, gain, *near)
+                total, product = total + t, product + c
+        if g > begin and not fit:
+            v, d, out = x[0, done, 0], dy[0, done, 0], dx[0, done, 0]
+            spread_both(v, d, given, weight[p, 0], out, dweight[p, 0], dbias[p, 0])
+        if not fits(x, exact[0], exact[2]):
+            total, product = gather_weighted(x[0, ahead, 0], dy[0, ahead, 0], weight[q, 0], *exact)
+        total, product = total / length if center else 0.0, product / length
+
+
+@apply
+def backward_apart(begin, end, x, weight, stats, dy, center, wanted, learned, dx, dweight, dbias):
+    """Sum up each group, then write it."""
+    real, count = x.dtype.type, len(x) * x.shape[2] * x.shape[3]
+    summed = wanted or weight.shape[2] == 1
+    for g in range(begin, end):
+        exact = recall(stats, g)
+        near, fit = rounded(x, *exact), fits(x, exact[0], exact[2])
+        total = product = 0.0
+        for b in range(len(x) if summed else 0):
+            if fit:
+                t, c = gather_group(x, b, g, near, weight, dy, learned, dweight, dbias)
+            else:
+                t, c = gather_group(x, b, g, exact, weight, dy, learned, dweight, dbias)
+            total, product = total + t / count, product + c / count
+        total = total if center else 0.0
+        given, given_near = (*exact, total, product), (*near, real(total), real(product))
+        for b in range(len(x)):
+            if fit:
+                spread(x, b, g, given_near, weight, dy, wanted, learned, dx, dweight, dbias)
+            else:
+                spread(x, b, g, given, weight, dy, wanted, learned, dx, dweight, dbias)
 
 
 @run
@@ -302,46 +348,16 @@ def backward(first, last, bounds, x, weight, stats, dy, center, wanted, learned,
 
     `wanted` says whether dx is computed, `learned` whether the gradients of parameters are.
     """
-    real, count = x.dtype.type, len(x) * x.shape[2] * x.shape[3]
-    zero = real(0)
-    rows = weight.shape[2] > 1
-    in_pairs = weight.shape[2] > LONG and len(weight) == 1 and wanted and learned
+    ahead = AHEAD[0] <= weight.shape[2] and wanted and learned
     for piece in range(first, last):
-        own, waiting, before = piece % len(sums), -1, (zero, zero, zero, zero, zero, zero)
+        begin, end, own = bounds[piece], bounds[piece + 1], piece % len(sums)
         dweight, dbias = sums[own, 0], sums[own, 1]  # contiguous, as unpacking a row would not say
-        for g in range(bounds[piece], bounds[piece + 1]):
-            mean, rest, rstd, scale = recall(stats, g)
-            high, low, r, s = rounded(x, mean, rest, rstd, scale)
-            fit, total, product = fits(x, mean, rstd), 0.0, 0.0
-            for b in range(len(x) if wanted or not rows else 0):
-                if fit:
-                    t, c = gather_group(
-                        x, b, g, high, low, r, s, weight, dy, learned, dweight, dbias
-                    )
-                else:
-                    t, c = gather_group(
-                        x, b, g, mean, rest, rstd, scale, weight, dy, learned, dweight, dbias
-                    )
-                total, product = total + t / count, product + c / count
-            total = total if center else 0.0
-            numbers = high, low, r, s, real(total), real(product)
-            if not fit:
-                exact = mean, rest, rstd, scale, total, product
-                for b in range(len(x)):
-                    spread(x, b, g, exact, weight, dy, wanted, learned, dx, dweight, dbias)
-            elif not in_pairs:
-                for b in range(len(x)):
-                    spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias)
-            elif waiting < 0:  # until the next one comes
-                waiting, before = g, numbers
-            else:
-                spread_two(
-                    x[0, waiting, 0], x[0, g, 0], dy[0, waiting, 0], dy[0, g, 0], before, numbers,
-                    weight[0, 0], dx[0, waiting, 0], dx[0, g, 0], dweight[0, 0], dbias[0, 0],
-                )  # fmt: skip
-                waiting = -1
-        if waiting >= 0:
-            spread(x, 0, waiting, before, weight, dy, wanted, learned, dx, dweight, dbias)
+        if ahead:
+            backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias)
+        else:
+            backward_apart(
+                begin, end, x, weight, stats, dy, center, wanted, learned, dx, dweight, dbias
+            )
 
 
 # --- together -----------------------------------------------------------------------------------

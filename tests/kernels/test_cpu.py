@@ -235,11 +235,12 @@ def test_what_fails_in_a_thread_of_the_pool_fails_in_the_call():
 
 
 @with_each_dtype
-def test_the_bits_of_a_row_do_not_depend_on_its_neighbours(dtype):
-    layout, x, weight, bias, dy = data("layer, last axis", (300, 257), dtype)
+@pytest.mark.parametrize("columns", [257, 700])
+def test_the_bits_of_a_row_do_not_depend_on_its_neighbours(columns, dtype):
+    layout, x, weight, bias, dy = data("layer, last axis", (300, columns), dtype)
     y, _, _, dx, *_ = computed(cpu.normalize, layout, x, weight, bias, dy)
     for rows in ([7], [7, 0, 1], [299, 7]):
-        part = layer_layout((len(rows), 257), (257,))
+        part = layer_layout((len(rows), columns), (columns,))
         y_, _, _, dx_, *_ = computed(cpu.normalize, part, x[rows], weight, bias, dy[rows])
         assert torch.equal(y_, y[rows])
         assert torch.equal(dx_, dx[rows])
@@ -331,10 +332,10 @@ def test_the_loops_take_what_lies_entry_by_entry():
         assert not cpu.takes(x)
 
 
-def frozen(name, learned, dtype):
+def frozen(name, learned, dtype, length=7):
     """What asks for a gradient gets the same bits as if all asked, and nothing else gets one."""
     wanted = [bool(learned >> k & 1) for k in range(3)]
-    layout, *tensors, dy = data(name, (5, 4, 7), dtype)
+    layout, *tensors, dy = data(name, (5, 4, length), dtype)
     whole = computed(cpu.normalize, layout, *tensors, dy)[3:]
     leaves = [t.clone().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
     cpu.normalize(leaves[0], layout, *leaves[1:], 1e-5)[0].backward(dy)
@@ -346,8 +347,9 @@ def frozen(name, learned, dtype):
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("learned", range(1, 8))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_only_what_asks_for_a_gradient_gets_one(name, learned, dtype):
-    frozen(name, learned, dtype)
+@pytest.mark.parametrize("length", [7, 700])
+def test_only_what_asks_for_a_gradient_gets_one(name, learned, dtype, length):
+    frozen(name, learned, dtype, length)
 
 
 def test_frozen_parameters_get_no_room(monkeypatch):
@@ -404,7 +406,8 @@ MUTANTS = {
     "no power of two": ("not 1e-290 <", "False and 1e-290 <"),
     "mean held fixed": ("total = total if center else 0.0", "total = 0.0"),
     "mean removed in RMSNorm": ("total = total if center else 0.0", "total = total"),
-    "first step's sum": ("start in range(0, length, STEP)", "start in range(STEP, length, STEP)"),
+    "the same, in steps": ("total / length if center else 0.0", "total / length"),
+    "first step's sum": ("start in range(0, length, PART)", "start in range(PART, length, PART)"),
     "last step's sum": (
         "moments(x[0, g, k, step])\n                    total, square = total + t, square + q",
         "moments(x[0, g, k, step])\n                    total, square = t, q",
@@ -419,11 +422,18 @@ MUTANTS = {
     "gamma of the first group": ("p = g % len(weight)\n    total", "p = 0\n    total"),
     "last part's sum": ("plain, weighted = plain + t, weighted + c", "plain, weighted = t, c"),
     "scale forgotten": ("r = g % len(weight), rstd * scale", "r = g % len(weight), rstd"),
-    "scale of a pair forgotten": ("r, r_u = rstd * scale", "r, r_u = rstd"),
-    "last row's gradient": ("dweight[p, k, i] += v", "dweight[p, k, i] = v"),
-    "last pair's gradient": ("(dweight[i] + v * x_hat)", "(v * x_hat)"),
+    "the same, of rows": ("r = rstd * scale", "r = rstd"),
+    "last row's gradient": ("dweight[i] += v * x_hat", "dweight[i] = v * x_hat"),
     "frozen input": ("dweight[p, k, i] += v * standardize", "dweight[p, k, i] = v * standardize"),
-    "odd row": ("if waiting >= 0", "if False"),
+    "gradient of the next row": (
+        "done, ahead = max(g - 1, begin), min(g, end - 1)",
+        "done, ahead = max(g - 1, begin), max(g - 1, begin)",
+    ),
+    "last step of dy": (
+        "total, product = total + t, product + c\n        if g",
+        "total, product = t, c\n        if g",
+    ),
+    "a row out of format": ("if g > begin and not fit:", "if False:"),
     "dweight forgotten": ("sums[own, 0], sums[own, 1]", "sums[own, 0] * 0, sums[own, 1]"),
     "out of format": ("x.itemsize == 8 or (", "x.itemsize > 0 or ("),
 }
@@ -435,17 +445,22 @@ def all_is_well():
         agree(name, shape, torch.float32, 0.3)
         agree(name, shape, torch.float64, shift=1e6, scale=1e-3)
         agree(name, shape, torch.float32, shift=1e4, scale=0.01)
+        agree(name, shape, torch.float32, 0.0, shift=0.0, scale=1e-35)
+        agree(name, shape, torch.float64, 0.0, shift=0.0, scale=1e250)
     test_rows_whose_squares_leave_float32_are_normalized(1e-35, True)
     test_rows_below_the_normal_numbers_of_float32_are_normalized()
     test_rows_whose_squares_leave_float64_are_normalized(functional.layer_norm, 1e250)
     for learned in (1, 6):
         frozen("layer, last axis", learned, torch.float64)
-    x, found = normal(5, 6).requires_grad_(), []
-    for way in (cpu, formula):
-        with functional.only(way):
-            y = functional.rms_norm(x, (6,), eps=0.3)
-        found += torch.autograd.grad(y, x, normal(5, 6, seed=1))
-    assert_close(*found)
+    x, weight = normal(5, 6).requires_grad_(), normal(6, seed=2).requires_grad_()
+    for asked in ([x], [x, weight]):
+        found = []
+        for way in (cpu, formula):
+            with functional.only(way):
+                y = functional.rms_norm(x, (6,), weight.requires_grad_(len(asked) > 1), eps=0.3)
+            found += [torch.autograd.grad(y, asked, normal(5, 6, seed=1))]
+        for ours, want in zip(*found, strict=True):
+            assert_close(ours, want)
 
 
 @pytest.fixture
@@ -457,8 +472,8 @@ def planted(tmp_path, monkeypatch):
         assert old in source, old
         names = {"__name__": "planted"}
         text = source.replace(old, new).replace("from numba import njit", "njit = plainly")
-        small = {"PART = 2**12": "PART = 4", "LONG = 2**10": "LONG = 5", "STEP = 2**7": "STEP = 2"}
-        for size, few in (small | {"AHEAD = 2**9, 2**15": "AHEAD = 3, 40"}).items():
+        sizes = {"PART = 2**7": "PART = 4", "AHEAD = 2**9, 2**15": "AHEAD = 6, 40"}
+        for size, few in sizes.items():
             assert size in text
             text = text.replace(size, few)
         names["plainly"] = lambda **options: lambda function: function
