@@ -35,7 +35,7 @@ INSTALLED = find_spec("numba") is not None
 LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
 FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
 PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may have its own way
-PIECE, PIECES = 2**15, 64  # entries that a thread takes at least, and the most pieces of a pass
+PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
 PARTS = 16  # the most pieces that have sums of their own, which cost fresh memory
 BLOCK = 2**17  # entries that are converted at a time: they stay in a cache of 2 MiB
 IMPORTED_IN = os.getpid()
@@ -274,7 +274,7 @@ def bounds_of(groups: int, entries: int, unit: int, most: int) -> NDArray[np.int
         most: pieces.
 
     Example:
-        >>> bounds_of(64, 2**17, 1, 64)
+        >>> bounds_of(64, 2**18, 1, 64)
         array([ 0, 16, 32, 48, 64])
     """
     pieces = max(1, min(PIECES, most, groups // unit, entries // PIECE))
