@@ -38,7 +38,7 @@ units: .venv/test/.installed _build/site/index.html ## test the library, the pag
 
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints (not under LNLIB_SEED)
 	$(TEST)/pytest --nbval$(if $(LNLIB_SEED),-lax) --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 \
-	  --nbval-kernel-startup-timeout 600 -n 2 --dist loadfile book/*/*.ipynb
+	  --nbval-kernel-startup-timeout 600 -n 3 --dist loadfile book/*/*.ipynb
 
 test-newest: _build/site/index.html ## run each notebook alone with the newest versions that the ranges allow; EDITION=de for German
 	rm -rf .venv/newest
@@ -92,7 +92,7 @@ clean: ## remove what was built, keep the environments
 	$(PYTHON) -m venv .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1' || $(call failed,pip)
 	$(if $(EXTRA),$(call torch-without-gpu,$*,--constraint requirements.txt))
-	.venv/$*/bin/python -m pip install --progress-bar on --constraint requirements.txt --group $* $(EXTRA) \
+	.venv/$*/bin/python -m pip install --progress-bar on --no-compile --constraint requirements.txt --group $* $(EXTRA) \
 	  || $(call failed,pip)
 	touch $@
 
@@ -103,6 +103,6 @@ failed = { echo "$(1) failed. If the network is missing: the first run needs it,
 
 define torch-without-gpu
 if [[ $$(uname) == Linux && ! -e /proc/driver/nvidia ]]; then \
-  .venv/$(1)/bin/python -m pip install --no-deps $(2) --index-url $(CPU_TORCH) \
+  .venv/$(1)/bin/python -m pip install --no-deps --no-compile $(2) --index-url $(CPU_TORCH) \
     --timeout 5 --retries 1 torch || echo "No torch for CPUs there: going on with the one for GPUs, 2.5 GB."; fi
 endef
