@@ -20,6 +20,8 @@ if importlib.util.find_spec("triton") is None:  # it exists for Linux only
         "lnlib/kernels/machine_code.py",
         "lnlib/kernels/traffic.py",
     ]
+if importlib.util.find_spec("numba") is None:
+    collect_ignore += ["lnlib/kernels/loops.py", "lnlib/kernels/team.py"]
 IMPORTS = re.compile(r"^(import|from) ", re.MULTILINE)
 
 
