@@ -193,12 +193,11 @@ def forward_ahead(begin, end, x, weight, bias, eps, center, y, stats):
 def forward(first, last, bounds, x, weight, bias, eps, center, y, stats):
     """Normalize the groups of the pieces from `first` on, before `last`."""
     ahead = len(x) == 1 and AHEAD[0] <= x.shape[2] * x.shape[3] <= AHEAD[1] and PART < x.shape[3]
-    for piece in range(first, last):
-        begin, end = bounds[piece], bounds[piece + 1]
-        if ahead:
-            forward_ahead(begin, end, x, weight, bias, eps, center, y, stats)
-        else:
-            forward_apart(begin, end, x, weight, bias, eps, center, y, stats)
+    begin, end = bounds[first], bounds[last]
+    if ahead:
+        forward_ahead(begin, end, x, weight, bias, eps, center, y, stats)
+    else:
+        forward_apart(begin, end, x, weight, bias, eps, center, y, stats)
 
 
 # --- backward -----------------------------------------------------------------------------------
