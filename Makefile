@@ -38,7 +38,7 @@ units: .venv/test/.installed _build/site/index.html ## test the library, the pag
 
 nbval: .venv/test/.installed ## run every notebook, both editions, and compare what it prints (not under LNLIB_SEED)
 	$(TEST)/pytest --nbval$(if $(LNLIB_SEED),-lax) --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 \
-	  --nbval-kernel-startup-timeout 600 -n 3 --dist loadfile book/*/*.ipynb
+	  --nbval-kernel-startup-timeout 600 -n 2 --dist loadfile book/*/*.ipynb
 
 test-newest: _build/site/index.html ## run each notebook alone with the newest versions that the ranges allow; EDITION=de for German
 	rm -rf .venv/newest
