@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -74,16 +75,23 @@ def test_outputs_statistics_and_gradients_are_those_of_the_formula(name, shape, 
     agree(name, shape, dtype, eps)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_many_pieces_and_blocks_make_one_whole(name, dtype, monkeypatch):
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Share out and convert few entries at a time; what is known of larger ones is forgotten."""
     monkeypatch.setattr(cpu, "PIECE", 64)
     monkeypatch.setattr(cpu, "BLOCK", 512)
-    for known in (cpu.bounds_of, cpu.grid_of):
-        known.cache_clear()
+    with ExitStack() as stack:
+        for known in (cpu.bounds_of, cpu.grid_of):
+            known.cache_clear()
+            stack.callback(known.cache_clear)
+        yield
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_many_pieces_and_blocks_make_one_whole(name, dtype):
     agree(name, (48, 6, 8), dtype)
-    for known in (cpu.bounds_of, cpu.grid_of):
-        known.cache_clear()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

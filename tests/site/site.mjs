@@ -88,10 +88,11 @@ export function start(...options) {
 }
 
 // What axe finds, with all of its rules or some, on the page or in a part of it; for all rules on the
-// whole page it asks for the style sheets, which a page from disk must not.
+// whole page it asks for the style sheets, unless it is a page from disk, which must not.
 export async function violations(page, rules, part) {
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
-  const options = { resultTypes: ["violations"], ...(rules && { runOnly: rules }), ...(part && { preload: false }) };
+  const preload = !part && !page.url().startsWith("file:");
+  const options = { resultTypes: ["violations"], preload, ...(rules && { runOnly: rules }) };
   const found = await page.evaluate(([part, options]) => window.axe.run(part ?? document, options), [part, options]);
   return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`);
 }

@@ -13,7 +13,7 @@ import {
 const VIEWS = {
   "desktop, from a server": { width: 1440, colorScheme: "light", pages: allPages(0), at: (path) => `${site.url}/${path}` },
   "phone, from disk": {
-    width: 390, colorScheme: "dark", isMobile: true, pages: allPages(1), part: "html",
+    width: 390, colorScheme: "dark", isMobile: true, pages: allPages(1),
     at: (path) => pathToFileURL(join(SITE, path)).href,
   },
 };
@@ -82,7 +82,7 @@ async function onAGround(page) {
   return found;
 }
 
-for (const [view, { width, colorScheme, isMobile = false, pages, at, part }] of Object.entries(VIEWS)) {
+for (const [view, { width, colorScheme, isMobile = false, pages, at }] of Object.entries(VIEWS)) {
   describe(`every page, ${view}, first ${colorScheme}`, { concurrency: 2 }, () => {
     let window;
     before(async () => {
@@ -97,7 +97,7 @@ for (const [view, { width, colorScheme, isMobile = false, pages, at, part }] of 
         const { page, problems, close } = await site.open(at(path), {}, window);
         const good = { lang: path.slice(0, 2), sideways: 0, undrawn: 0, broken: 0, blank: 0 };
         assert.deepEqual(await page.evaluate(look), { ...good, scheme: colorScheme });
-        assert.deepEqual(await violations(page, undefined, part), []);
+        assert.deepEqual(await violations(page), []);
         await change(page, OTHER[colorScheme]);
         assert.deepEqual(await page.evaluate(look), { ...good, scheme: OTHER[colorScheme] });
         if (!isMobile) assert.deepEqual(await violations(page, OF_COLOR), []);
