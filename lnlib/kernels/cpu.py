@@ -36,7 +36,7 @@ LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.f
 FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
 PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may have its own way
 PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
-PARTS = 16  # the most pieces that have sums of their own, which cost fresh memory
+PARTS, ROWS = 16, 64  # the most pieces that have sums of their own, and the fewest rows of one
 BLOCK = 2**17  # entries that are converted at a time: they stay in a cache of 2 MiB
 IMPORTED_IN = os.getpid()
 
@@ -116,13 +116,16 @@ class _Normalize(torch.autograd.Function):
         layout: Layout, eps: float, center: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         y, stats = _forward(x, weight, bias, layout, eps, center)
+        ctx.set_materialize_grads(False)  # no zeros for that of stats
         ctx.mark_non_differentiable(stats)
         ctx.save_for_backward(x, weight, bias, stats)
         ctx.constants = layout, eps, center
         return y, stats
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 6
         *inputs, stats = ctx.saved_tensors
         layout, eps, center = ctx.constants
         wanted, dy = ctx.needs_input_grad[:3], dy.contiguous()
@@ -305,25 +308,26 @@ def _backward(
     grid = grid_of(x.shape, layout, x.dtype)
     shared = grid.view[0] == 1  # parameters, by several groups
     gamma = grid.numbers(parameters[0], 1.0)
-    sums = np.zeros((2, *gamma.shape), gamma.dtype)
     learned, kept = any(wanted[1:]), stats.numpy()
+    shapes = (gamma.shape if p is None else p.shape for p in parameters)
+    sums = [torch.zeros(shape, dtype=grid.dtype) for shape in shapes]
     dx = torch.empty_like(x) if wanted[0] else None
     for block in grid.blocks:
         entries, slopes = grid.read(x, block), grid.read(dy, block)
         out = entries if dx is None else grid.room(dx, block, entries)
-        most = min(PARTS, entries.size // (16 * gamma.size)) if shared else PIECES
+        most = min(PARTS, entries.size // (ROWS * gamma.size)) if shared else PIECES
         bounds = bounds_of(entries.shape[1], entries.size, grid.unit, most)
         size = gamma.shape if learned else (0, 0, 0)
         many = len(bounds) - 1 if shared else 1
-        parts = torch.zeros((many, 2, *size), dtype=grid.dtype).numpy()  # on lines of the cache
+        parts = torch.zeros((many, 2, *size), dtype=grid.dtype)  # on lines of the cache
         given = entries, gamma, kept[block], slopes
-        _share("backward", bounds, *given, center, wanted[0], learned, out, parts)
+        _share("backward", bounds, *given, center, wanted[0], learned, out, parts.numpy())
         if learned:
-            sums += parts.sum(0)
+            _loops().add_parts(parts.numpy(), *(s.numpy().reshape(gamma.shape) for s in sums))
         if dx is not None:
             grid.write(out, dx, block)
     gradients = (
-        torch.from_numpy(total.reshape(p.shape)).to(p.dtype) if p is not None and want else None
+        total.to(p.dtype) if p is not None and want else None
         for p, total, want in zip(parameters, sums, wanted[1:], strict=True)
     )
     return [dx, *gradients]

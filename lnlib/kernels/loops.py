@@ -5,7 +5,8 @@ entries `x[:, g, k]` are a channel. Layer norm has a row in each group and one "
 the channels and positions of one example, batch norm those of all examples. A parameter is indexed
 by `[g, k, i]`, with period in `g`; along `i` it is constant, except in layer norm. Memory is read
 once: what a group needs twice lies in the cache. Groups of middling size are read ahead: while one
-is written, the next is summed, so that the memory does not wait for the arithmetic.
+is written, the next is summed, and what follows is asked for, so that the memory does not wait for
+the arithmetic.
 
 Sums of float32 entries are float64, which holds every square of a float32 and makes one pass
 enough: $\sigma^2 = \langle x^2\rangle - \mu^2$ loses at most 20 of its 53 bits, or the entries are
@@ -17,16 +18,22 @@ up to `PART` of them are added in the format of the entries, in twice as many la
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 from lnlib.kernels import team
 
 SUM = {"reassoc", "contract", "nsz"}  # added in any order, so that they are added in vectors
 MAP = {"contract"}  # (x − µ) − δ stays as it is written
 PART = 2**7  # entries that are added in their own format, or read ahead at a time
-AHEAD = 2**9, 2**15  # entries of groups for which reading ahead has been faster
+AHEAD = 2**11, 2**15  # entries of groups for which reading ahead has been faster
+FAR, LINE = 2**10, 2**6  # bytes: how far beyond a step memory is asked for, and what comes at once
 TEAM = team.found()  # whether loops can run together on torch's threads
 MEAN, REST, RSTD, SCALE, VAR = range(5)  # what is kept of a group
 
@@ -35,6 +42,32 @@ compiled = partial(njit, cache=True, error_model="numpy", _nrt=False)
 add_up = compiled(fastmath=SUM, forceinline=True)
 apply = compiled(fastmath=MAP, forceinline=True)
 run = compiled(fastmath=MAP, nogil=True)  # with all the others inside
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+@intrinsic
+def prefetch(context: Any, x: Any, distance: Any) -> Any:
+    """Ask for the line of memory that lies some bytes after the first entry, if there is one."""
+
+    def write(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first = make_array(signature.args[0])(target, builder, arguments[0]).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        order = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        place = builder.gep(builder.bitcast(first, byte), arguments[1:])
+        builder.call(order, [place, number(0), number(3), number(1)])  # to read, and soon; data
+        return target.get_dummy_value()
+
+    return types.void(x, types.int64), write
+
+
+@apply
+def fetch(x):
+    """Ask for the memory that lies `FAR` beyond some entries."""
+    for distance in range(FAR, FAR + x.itemsize * len(x), LINE):
+        prefetch(x, distance)
 
 
 # --- statistics ---------------------------------------------------------------------------------
@@ -180,6 +213,7 @@ def forward_ahead(begin, end, x, weight, bias, eps, center, y, stats):
                     v, out = x[0, done, k, step], y[0, done, k, step]
                     write(v, near, rows, weight[p, k, own], bias[p, k, own], out)
                 if g < end:
+                    fetch(x[0, g, k, step])
                     t, q = moments(x[0, g, k, step])
                     total, square = total + t, square + q
         if not fit and g > begin:
@@ -250,21 +284,8 @@ def gather_group(x, b, g, numbers, weight, dy, learned, dweight, dbias):
 
 
 @apply
-def spread_both(x, dy, numbers, weight, dx, dweight, dbias):
-    """Write and add up what `spread` does, of some entries that have their own γ and β."""
-    mean, rest, rstd, scale, total, product = numbers
-    r = rstd * scale
-    for i in range(len(x)):
-        x_hat = standardize(x[i], mean, rest, rstd, scale)
-        v = dy[i]
-        dx[i] = (v * weight[i] - total - x_hat * product) * r
-        dweight[i] += v * x_hat
-        dbias[i] += v
-
-
-@apply
 def spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias):
-    """Write r (γ dy − ⟨γ dy⟩ − x̂ ⟨γ dy x̂⟩); add up the gradients of parameters along `g`."""
+    """Write r (γ dy − ⟨γ dy⟩ − x̂ ⟨γ dy x̂⟩), or add up the gradients of parameters along `g`."""
     mean, rest, rstd, scale, total, product = numbers
     p, r = g % len(weight), rstd * scale
     for k in range(x.shape[2]):
@@ -276,9 +297,6 @@ def spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias):
             for i in range(x.shape[3]):
                 x_hat = standardize(x[b, g, k, i], mean, rest, rstd, scale)
                 dx[b, g, k, i] = (dy[b, g, k, i] * weight[p, k, i] - total - x_hat * product) * r
-        elif wanted:
-            v, d, out = x[b, g, k], dy[b, g, k], dx[b, g, k]
-            spread_both(v, d, numbers, weight[p, k], out, dweight[p, k], dbias[p, k])
         else:
             for i in range(x.shape[3]):
                 v = dy[b, g, k, i]
@@ -287,8 +305,45 @@ def spread(x, b, g, numbers, weight, dy, wanted, learned, dx, dweight, dbias):
 
 
 @apply
+def spread_both(x, dy, numbers, weight, dx, dweight, dbias):
+    """Write and add up what `spread` does, all of it, of entries that have their own γ and β."""
+    mean, rest, rstd, scale, total, product = numbers
+    r = rstd * scale
+    for i in range(len(x)):
+        x_hat = standardize(x[i], mean, rest, rstd, scale)
+        v = dy[i]
+        dx[i] = (v * weight[i] - total - x_hat * product) * r
+        dweight[i] += v * x_hat
+        dbias[i] += v
+
+
+@apply
+def backward_rows(begin, end, x, weight, stats, dy, center, dx, dweight, dbias):
+    """Sum up each row, then write it, with all gradients."""
+    real, length = x.dtype.type, x.shape[3]
+    for g in range(begin, end):
+        exact, p = recall(stats, g), g % len(weight)
+        near, fit = rounded(x, *exact), fits(x, exact[0], exact[2])
+        v, d, out = x[0, g, 0], dy[0, g, 0], dx[0, g, 0]
+        gain, dgain, dshift = weight[p, 0], dweight[p, 0], dbias[p, 0]
+        total = product = 0.0
+        if fit:
+            for start in range(0, length, PART):
+                part = slice(start, min(start + PART, length))
+                t, c = gather_weighted(v[part], d[part], gain[part], *near)
+                total, product = total + t, product + c
+        else:
+            total, product = gather_weighted(v, d, gain, *exact)
+        total, product = total / length if center else 0.0, product / length
+        if fit:
+            spread_both(v, d, (*near, real(total), real(product)), gain, out, dgain, dshift)
+        else:
+            spread_both(v, d, (*exact, total, product), gain, out, dgain, dshift)
+
+
+@apply
 def backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias):
-    """Sum up each row while the one before it is written, with all gradients."""
+    """Sum up each row while the one before it is written, likewise."""
     real, length = x.dtype.type, x.shape[3]
     total = product = 0.0
     for g in range(begin, end + 1):
@@ -307,6 +362,8 @@ def backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias)
                 spread_both(v, d, given_near, gain, out, dgain, dshift)
             if g < end:
                 v, d, gain = x[0, g, 0, step], dy[0, g, 0, step], weight[q, 0, step]
+                fetch(v)
+                fetch(d)
                 t, c = gather_weighted(v, d, gain, *near)
                 total, product = total + t, product + c
         if g > begin and not fit:
@@ -319,7 +376,7 @@ def backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias)
 
 @apply
 def backward_apart(begin, end, x, weight, stats, dy, center, wanted, learned, dx, dweight, dbias):
-    """Sum up each group, then write it."""
+    """Sum up each group, then write what is asked for."""
     real, count = x.dtype.type, len(x) * x.shape[2] * x.shape[3]
     summed = wanted or weight.shape[2] == 1
     for g in range(begin, end):
@@ -347,16 +404,26 @@ def backward(first, last, bounds, x, weight, stats, dy, center, wanted, learned,
 
     `wanted` says whether dx is computed, `learned` whether the gradients of parameters are.
     """
-    ahead = AHEAD[0] <= weight.shape[2] and wanted and learned
+    rows = wanted and learned and weight.shape[2] > 1
     for piece in range(first, last):
         begin, end, own = bounds[piece], bounds[piece + 1], piece % len(sums)
         dweight, dbias = sums[own, 0], sums[own, 1]  # contiguous, as unpacking a row would not say
-        if ahead:
+        if rows and AHEAD[0] <= x.shape[3]:
             backward_ahead(begin, end, x, weight, stats, dy, center, dx, dweight, dbias)
+        elif rows:
+            backward_rows(begin, end, x, weight, stats, dy, center, dx, dweight, dbias)
         else:
             backward_apart(
                 begin, end, x, weight, stats, dy, center, wanted, learned, dx, dweight, dbias
             )
+
+
+@run
+def add_parts(parts, dweight, dbias):
+    """Add what the pieces have summed up to the gradients of parameters, in order."""
+    for piece in range(len(parts)):
+        dweight += parts[piece, 0]
+        dbias += parts[piece, 1]
 
 
 # --- together -----------------------------------------------------------------------------------
