@@ -36,7 +36,7 @@ LOOPS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.f
 FORMATS = (*LOOPS, torch.float16, torch.bfloat16)
 PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may have its own way
 PIECE, PIECES = 2**16, 64  # entries that a thread takes at least, and the most pieces of a pass
-PARTS, ROWS = 16, 64  # the most pieces that have sums of their own, and the fewest rows of one
+PARTS, ROWS = 16, 32  # the most pieces that have sums of their own, and the fewest rows of one
 BLOCK = 2**17  # entries that are converted at a time: they stay in a cache of 2 MiB
 IMPORTED_IN = os.getpid()
 
