@@ -453,6 +453,14 @@ MUTANTS = {
         "total, product = total + t, product + c\n        if g",
         "total, product = t, c\n        if g",
     ),
+    "last part of a short row": (
+        "total, product = total + t, product + c\n        else",
+        "total, product = t, c\n        else",
+    ),
+    "written with other sums": (
+        "(*near, real(total), real(product)), gain",
+        "(*near, real(total), real(total)), gain",
+    ),
     "a row out of format": ("if g > begin and not fit:", "if False:"),
     "gamma's gradient for beta's": ("dbias += parts[piece, 1]", "dbias += parts[piece, 0]"),
     "dweight forgotten": ("sums[own, 0], sums[own, 1]", "sums[own, 0] * 0, sums[own, 1]"),
@@ -461,7 +469,8 @@ MUTANTS = {
 
 
 def all_is_well():
-    for name, shape in (("layer, last axis", (71, 6)), ("group", (3, 4, 5)), ("batch", (3, 4, 5))):
+    short, long = (("layer, last axis", (71, columns)) for columns in (5, 6))  # not ahead, ahead
+    for name, shape in (short, long, ("group", (3, 4, 5)), ("batch", (3, 4, 5))):
         agree(name, shape, torch.float64, 0.3)
         agree(name, shape, torch.float32, 0.3)
         agree(name, shape, torch.float64, shift=1e6, scale=1e-3)
